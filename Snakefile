@@ -1,0 +1,44 @@
+# A campaign: from a table of candidates to a ranked table and a report.
+# Start it with scripts/campaign, which prepares the environment and passes other options on to Snakemake.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/structures.smk"
+include: "workflow/rules/dynamics.smk"
+include: "workflow/rules/polarizability.smk"
+include: "workflow/rules/spectra.smk"
+include: "workflow/rules/ranking.smk"
+
+
+localrules:
+    all,
+    structure,
+    member,
+    summary,
+    ranking,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        # The summaries are named, because a table of an incomplete launch may exist already.
+        [f"{run_folder(run)}/summary.json" for run in CAMPAIGN.runs()],
+        f"{FOLDER}/ranking.csv",
+        f"{FOLDER}/report.html",
+
+
+onstart:
+    print(f"Campaign folder: {FOLDER}", flush=True)
+
+
+# The table lists every candidate also when some failed.
+onerror:
+    shell(ranking_command(partial=True))

@@ -1,0 +1,57 @@
+"""What the programs of the rules share: members, settings and outcomes on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from ionraman.trajectory import read_json, write_json
+
+
+def member(text: str) -> tuple[str, float]:
+    """'candidate:temperature' as (candidate, temperature in K)."""
+    name, _, temperature = text.rpartition(":")
+    return name, float(temperature)
+
+
+def run_folder(folder: Path, run: tuple[str, float]) -> Path:
+    return folder / "runs" / run[0] / f"{run[1]:g}K"
+
+
+def settings(pairs: list[str]) -> dict:
+    """['a=1', 'b=none'] as a dict of numbers, booleans, None and text."""
+    words = {"True": True, "False": False, "None": None}
+    values = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        try:
+            values[key] = words[text] if text in words else float(text) if set(text) & set(".en") else int(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def limit_threads(count: int) -> None:
+    """Keep the numerical libraries to `count` threads; called before they are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(count)
+
+
+def recording_failure(main: Callable[[], None], folders: list[Path], stage: str) -> None:
+    """Run `main`; if it fails, leave failure.json in each run's folder for the table and `status`, and exit 1."""
+    for folder in folders:
+        (folder / "failure.json").unlink(missing_ok=True)
+    try:
+        main()
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        for folder in folders:
+            write_json(folder / "failure.json", {"stage": stage, "reason": reason})
+        sys.exit(1)
+
+
+__all__ = ["limit_threads", "member", "read_json", "recording_failure", "run_folder", "settings", "write_json"]

@@ -1,0 +1,71 @@
+"""Molecular dynamics of the members of one pack, from the last checkpoint if there is one."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from arguments import limit_threads, member, read_json, recording_failure, run_folder, settings, write_json
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("output", type=Path)
+parser.add_argument("--folder", type=Path, required=True)
+parser.add_argument("--members", nargs="+", type=member, required=True)
+parser.add_argument("--settings", nargs="+", required=True)
+parser.add_argument("--compute", nargs="+", required=True)
+parser.add_argument("--model", type=Path, required=True)
+parser.add_argument("--sha256", required=True)
+arguments = parser.parse_args()
+compute = settings(arguments.compute)
+limit_threads(compute["threads"])
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+
+
+def main() -> None:
+    import torch
+    from ase import Atoms
+
+    from ionraman import potentials
+    from ionraman.dynamics import Engine
+    from ionraman.protocol import Member, Protocol
+
+    torch.set_num_threads(compute["threads"])
+    device = potentials.select_device(compute["device"])
+    potential = potentials.load(arguments.model, arguments.sha256)
+    protocol = Protocol(**settings(arguments.settings))
+    records, members = {}, []
+    for name, temperature in arguments.members:
+        structure = read_json(arguments.folder / "structures" / name / "structure.json")
+        key = f"{name}:{temperature:g}"
+        if structure["status"] != "complete":
+            records[key] = {"status": structure["status"], "reason": structure["reason"]}
+            continue
+        cell = structure["atoms"]
+        atoms = Atoms(cell["numbers"], cell["positions_A"], cell=cell["cell_A"], pbc=True)
+        missing = sorted(set(atoms.get_chemical_symbols()) - set(potential.elements))
+        if missing:
+            covered = " ".join(potential.elements)
+            reason = f"The force field does not cover {', '.join(missing)}; it covers {covered}."
+            records[key] = {"status": "unsupported", "reason": reason}
+            continue
+        folder = run_folder(arguments.folder, (name, temperature))
+        members.append(Member(name, temperature, atoms, structure["mobile"], folder))
+    if members:
+        work = arguments.folder / "packs" / arguments.output.name.split(".")[0]
+        dtype = getattr(torch, compute["dtype"])
+        engine = Engine(members, protocol, potential, work, device, dtype, lambda: bool(stopped))
+        shared = {
+            "timestep_fs": protocol.timestep_fs,
+            "sampling_fs": protocol.sampling_fs,
+            "replicas": protocol.replicas,
+            "seed": protocol.seed,
+            "force_model": arguments.model.name,
+            "force_model_sha256": potential.sha256,
+            "device": str(device),
+        }
+        for one, record in zip(members, engine.run(), strict=True):
+            records[f"{one.name}:{one.temperature_K:g}"] = shared | record
+    write_json(arguments.output, records)
+
+
+recording_failure(main, [run_folder(arguments.folder, run) for run in arguments.members], "dynamics")

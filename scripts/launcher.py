@@ -1,0 +1,110 @@
+"""Environment and entry of scripts/campaign and scripts/test. Standard library only, Python >= 3.9."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = Path(os.environ.get("IONRAMAN_ENV", ROOT / ".venv"))
+
+HELP = """\
+scripts/campaign [options of Snakemake]     run the default campaign, config/config.yaml
+    --configfile config/campaign.yaml       another campaign: an overlay of config/config.yaml
+    --profile profiles/NAME                 where jobs run (default: profiles/local)
+    -n                                      dry run: say what would be done
+    --no-setup                              use the active Python environment as it is
+scripts/campaign setup [--torch cpu|cu126|auto|...]   prepare the environment (the first run does it too)
+scripts/campaign status [CAMPAIGN]          candidate, stage, progress, state and last error, from the files
+scripts/test [unit|physics|workflow|browser|all]
+The environment lies in .venv, or where IONRAMAN_ENV says.
+"""
+
+TESTS = {"unit": ["tests/unit"], "physics": ["tests/physics"], "workflow": ["tests/workflow"], "browser": ["tests/browser"]}
+TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
+TESTS["all"] = [*TESTS[""], "tests/browser"]
+
+
+def setup(torch: str | None, tests: bool) -> Path:
+    """Create or bring up to date the environment; its Python. Nothing is done where it is up to date."""
+    python = ENVIRONMENT / "bin" / "python"
+    files = [ROOT / "envs" / name for name in (["requirements.txt", "test.txt"] if tests else ["requirements.txt"])]
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files) + str(ROOT).encode()).hexdigest()
+    stamp = ENVIRONMENT / ("tests.sha256" if tests else "campaign.sha256")
+    if torch is None and python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"Setting up {ENVIRONMENT} (once; about 7 GB with the CUDA build of torch, 1 to 5 minutes)", flush=True)
+    uv = find_uv()
+    if not python.exists():
+        run([uv, "venv", "--quiet", "--python", (ROOT / ".python-version").read_text().strip(), ENVIRONMENT])
+    backend = ["--torch-backend", torch] if torch else []
+    install = [uv, "pip", "install", "--quiet", "--python", python]
+    run([*install, *backend, *(part for file in files for part in ("-r", file))])
+    run([*install, "--no-deps", "--editable", ROOT])
+    stamp.write_text(wanted)
+    return python
+
+
+def find_uv() -> Path:
+    """uv of the system, or one of our own beside the environment."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    home = ENVIRONMENT.with_name(ENVIRONMENT.name + "-uv")
+    uv = home / "bin" / "uv"
+    if not uv.exists():
+        venv.create(home, with_pip=True)
+        run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"])
+    return uv
+
+
+def run(command: list) -> None:
+    finished = subprocess.run([str(part) for part in command], cwd=ROOT)
+    if finished.returncode:
+        sys.exit(f"Setting up failed: {' '.join(map(str, command))} ended with {finished.returncode}.")
+
+
+def option(arguments: list[str], name: str) -> str | None:
+    """Take `name VALUE` out of the arguments."""
+    if name not in arguments:
+        return None
+    place = arguments.index(name)
+    if place + 1 == len(arguments):
+        sys.exit(f"{name} needs a value.")
+    value = arguments[place + 1]
+    del arguments[place : place + 2]
+    return value
+
+
+def main(program: str, arguments: list[str]) -> None:
+    if arguments[:1] in (["help"], ["--help"], ["-h"]):
+        print(HELP, end="")
+        return
+    word = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if program == "test" and word not in TESTS:
+        sys.exit(f"scripts/test {word}: found {word!r}; allowed: {', '.join(filter(None, TESTS))}.")
+    if "--no-setup" in arguments:
+        arguments.remove("--no-setup")
+        python = Path(shutil.which("python") or sys.executable)
+    else:
+        torch = option(arguments, "--torch") if word == "setup" else None
+        python = setup(torch, tests=program == "test")
+    # Rules call `python`: the environment comes first in PATH, and its location is no part of any command.
+    os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
+    os.chdir(ROOT)
+    if program == "test":
+        os.execv(python, [str(python), "-m", "pytest", *TESTS[word], *arguments[1 if word else 0 :]])
+    if word == "setup":
+        print(f"Ready: {python}")
+    elif word == "status":
+        os.execv(python, [str(python), "scripts/status.py", *arguments[1:]])
+    else:
+        os.execv(python, [str(python), "scripts/run.py", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,45 @@
+"""Polarizability along the trajectories of one pack; frames that are on disk are not computed again."""
+
+import argparse
+from pathlib import Path
+
+from arguments import limit_threads, member, read_json, recording_failure, run_folder, settings, write_json
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("dynamics", type=Path)
+parser.add_argument("output", type=Path)
+parser.add_argument("--folder", type=Path, required=True)
+parser.add_argument("--members", nargs="+", type=member, required=True)
+parser.add_argument("--settings", nargs="+", required=True)
+parser.add_argument("--compute", nargs="+", required=True)
+parser.add_argument("--model", type=Path, required=True)
+parser.add_argument("--sha256", required=True)
+arguments = parser.parse_args()
+compute = settings(arguments.compute)
+limit_threads(compute["threads"])
+
+
+def main() -> None:
+    import torch
+
+    from ionraman import polarizability, potentials
+    from ionraman.inference import evaluate_run
+
+    torch.set_num_threads(compute["threads"])
+    model = polarizability.load(arguments.model, potentials.select_device(compute["device"]), arguments.sha256)
+    dynamics = read_json(arguments.dynamics)
+    records = {}
+    for run in arguments.members:
+        key = f"{run[0]}:{run[1]:g}"
+        record = dynamics[key]
+        if record["status"] == "complete":
+            batch = settings(arguments.settings)["batch_atoms"]
+            record = evaluate_run(model, run_folder(arguments.folder, run), record, batch)
+            record |= {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
+        else:
+            record = {"status": record["status"], "reason": record["reason"]}
+        records[key] = record
+    write_json(arguments.output, records)
+
+
+recording_failure(main, [run_folder(arguments.folder, run) for run in arguments.members], "polarizability")

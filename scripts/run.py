@@ -1,0 +1,117 @@
+"""Launch Snakemake for a campaign, show where it stands, and print the ranked table at the end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from arguments import read_json
+
+from ionraman.status import run_status
+
+QUIET = {"-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--dag", "--rulegraph", "--version", "--help", "-h", "--summary"}
+EVERY_S = 15
+COLUMNS = ["rank", "candidate", "temperature_K", "status", "verdict", "D_low", "D_high", "nu1_cm", "I_low_A3", "I_low_low",
+           "I_low_high", "R_low", "robust"]  # fmt: skip
+
+
+def command(arguments: list[str]) -> list[str]:
+    profile = [] if any(word in ("--profile", "--workflow-profile") for word in arguments) else ["--profile", "profiles/local"]
+    return [sys.executable, "-m", "snakemake", *profile, *arguments]
+
+
+def campaign_folder(log: str) -> Path | None:
+    found = re.search(r"^Campaign folder: (.+)$", log, re.MULTILINE)
+    return Path(found.group(1)) if found else None
+
+
+def progress_lines(folder: Path) -> list[str]:
+    """Stages with counts, then one line for each run that is at work."""
+    if not (folder / "campaign.json").exists():
+        return []
+    states = [run_status(folder, run) for run in read_json(folder / "campaign.json")["runs"]]
+    counts = Counter("finished" if s.stage == "done" else f"{s.stage} {s.status}" for s in states)
+    lines = ["  ".join(f"{name}: {count}" for name, count in sorted(counts.items()))]
+    for state in states:
+        if state.status == "running" and state.stage != "done":
+            left = f", {state.left_s / 60:.0f} min left" if state.left_s is not None else ""
+            lines.append(
+                f"    {state.candidate} {state.temperature_K:g} K: {state.stage} {state.progress:.0%} ({state.reason}{left})"
+            )
+    return lines
+
+
+def watch(process: subprocess.Popen, log: Path) -> Path | None:
+    """Print progress until Snakemake ends; the campaign's folder."""
+    folder, shown, last = None, [], time.monotonic() - EVERY_S + 4
+    while process.poll() is None:
+        time.sleep(0.5)
+        if time.monotonic() - last < EVERY_S:
+            continue
+        last = time.monotonic()
+        folder = folder or campaign_folder(log.read_text(errors="replace"))
+        lines = progress_lines(folder) if folder else []
+        if lines and lines != shown:
+            print(time.strftime("%H:%M:%S"), *lines, sep=" " if len(lines) == 1 else "\n  ", flush=True)
+            shown = lines
+    return folder or campaign_folder(log.read_text(errors="replace"))
+
+
+def main(arguments: list[str]) -> int:
+    if QUIET & set(arguments):
+        return subprocess.run(command(arguments)).returncode
+    Path("results").mkdir(exist_ok=True)
+    log = Path("results") / time.strftime("snakemake-%Y%m%d-%H%M%S.log")
+    started = time.monotonic()
+    print(f"Snakemake writes to {log}. Ctrl-C stops the jobs; the same command goes on from their checkpoints.", flush=True)
+    with open(log, "w") as file:
+        process = subprocess.Popen(command(arguments), stdout=file, stderr=subprocess.STDOUT)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Snakemake gets it too and ends its jobs
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        folder = watch(process, log)
+    text = log.read_text(errors="replace")
+    if process.returncode and (folder is None or "WorkflowError" in text or "LockException" in text):
+        print(error_text(text))
+    if folder and (folder / "ranking.csv").exists() and (folder / "ranking.csv").stat().st_mtime > time.time() - (
+        time.monotonic() - started
+    ):
+        show(folder)
+    elif folder:
+        print("\n".join(progress_lines(folder)))
+        if process.returncode == 0:
+            show(folder)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{'Finished' if process.returncode == 0 else 'Ended with failures'} after {minutes:.1f} min.", end=" ")
+    if folder:
+        print(f"Table: {folder}/ranking.csv  Report: {folder}/report.html")
+    if process.returncode:
+        print(f"What failed: scripts/campaign status; the whole log: {log}. The same command tries again.")
+    return process.returncode
+
+
+def error_text(log: str) -> str:
+    """The part of Snakemake's log that says what is wrong."""
+    for mark in ("WorkflowError", "LockException", "Error"):
+        if mark in log:
+            return log[log.index(mark) :][:8000].rstrip()
+    return log[-4000:]
+
+
+def show(folder: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(folder / "ranking.csv")
+    table["rank"] = table["rank"].astype("Int64")
+    reasons = table[table["status"] != "complete"]
+    print(table[[c for c in COLUMNS if c in table]].to_string(index=False, na_rep="", float_format="{:.3g}".format))
+    for _, row in reasons.iterrows():
+        print(f"{row['candidate']} {row['temperature_K']:g} K: {row['status']}: {row['reason']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

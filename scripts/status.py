@@ -1,0 +1,49 @@
+"""Candidate, stage, progress, state, last error and log of every run of a campaign, from its files alone."""
+
+import argparse
+from pathlib import Path
+
+from arguments import read_json
+
+from ionraman.status import run_status
+
+
+def lines(folder: Path) -> list[str]:
+    rows = [("candidate", "T/K", "stage", "done", "state", "left", "reason")]
+    logs = []
+    for run in read_json(folder / "campaign.json")["runs"]:
+        status = run_status(folder, run)
+        left = f"{status.left_s / 60:.0f} min" if status.left_s is not None else ""
+        rows.append(
+            (
+                status.candidate,
+                f"{status.temperature_K:g}",
+                status.stage,
+                f"{status.progress:.0%}",
+                status.status,
+                left,
+                status.reason,
+            )
+        )
+        if status.status == "failed" and status.log:
+            logs.append(f"log of {status.candidate} {status.temperature_K:g} K: {status.log}")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
+    return table + logs
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("campaign", nargs="?", help="name of the campaign, or its folder (default: the latest)")
+    name = parser.parse_args().campaign
+    if name is None:
+        found = sorted(Path("results").glob("*/campaign.json"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise SystemExit("There is no campaign in results yet: start one with scripts/campaign.")
+        folder = found[-1].parent
+    else:
+        folder = Path(name) if Path(name).is_dir() else Path("results") / name
+    if not (folder / "campaign.json").exists():
+        raise SystemExit(f"{folder} holds no campaign.json; campaigns: {', '.join(p.parent.name for p in Path('results').glob('*/campaign.json')) or 'none'}.")
+    print(f"{folder}")
+    print("\n".join(lines(folder)))

@@ -1,0 +1,93 @@
+"""Packs are frozen: runs stay in theirs, new runs make new files."""
+
+import pytest
+
+from ionraman.campaign import Campaign
+from ionraman.candidates import Candidate
+from ionraman.packs import plan_packs, read_packs
+from ionraman.settings import ConfigError, Settings
+
+
+def campaign(*names, size=1, temperatures=(300.0,), **overrides):
+    settings = Settings.model_validate({"temperatures_K": list(temperatures), "compute": {"pack_size": size}})
+    return Campaign(
+        settings,
+        tuple(
+            Candidate(name=name, structure="x.cif", mobile="Na").model_copy(
+                update={"overrides": overrides.get(name, {})}
+            )
+            for name in names
+        ),
+        {},
+    )
+
+
+def contents(folder):
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.glob("*.tsv")}
+
+
+def test_one_run_each_by_default(tmp_path):
+    plan = plan_packs(campaign("a", "b", temperatures=(300.0, 450.5)), tmp_path / "packs")
+    assert plan == {
+        "0001": [("a", 300.0)],
+        "0002": [("a", 450.5)],
+        "0003": [("b", 300.0)],
+        "0004": [("b", 450.5)],
+    }
+    assert (tmp_path / "packs/0002.tsv").read_text() == "candidate\ttemperature_K\na\t450.5\n"
+
+
+def test_files_are_never_rewritten(tmp_path):
+    first = plan_packs(campaign("a", "b", "c", size=2), tmp_path)
+    assert first == {"0001": [("a", 300.0), ("b", 300.0)], "0002": [("c", 300.0)]}
+    before = contents(tmp_path)
+    assert plan_packs(campaign("a", "b", "c", size=2), tmp_path) == first
+    # A new row in the middle does not fill up pack 0002, and another pack size changes nothing that exists.
+    later = plan_packs(campaign("a", "new", "b", "c", size=5), tmp_path)
+    assert later == first | {"0003": [("new", 300.0)]}
+    assert {name: entry for name, entry in contents(tmp_path).items() if name in before} == before
+
+
+def test_rows_that_left_are_not_wanted_and_come_back(tmp_path):
+    both = plan_packs(campaign("a", "b", size=2), tmp_path)
+    assert plan_packs(campaign("b", size=2), tmp_path) == {"0001": [("b", 300.0)]}
+    assert plan_packs(campaign(size=2), tmp_path) == {}
+    assert plan_packs(campaign("a", "b", size=2), tmp_path) == both
+    assert read_packs(tmp_path) == both
+
+
+def test_members_share_the_settings_of_the_dynamics(tmp_path):
+    slow, long, more = (
+        {"dynamics.timestep_fs": 0.5},
+        {"dynamics.production_ps": 100.0},
+        {"dynamics.replicas": 5},
+    )
+    names = ("a", "h", "b", "long", "h2", "more")
+    plan = plan_packs(campaign(*names, size=8, h=slow, h2=slow, long=long, more=more), tmp_path)
+    assert [[name for name, _ in members] for members in plan.values()] == [
+        ["a", "b"],
+        ["h", "h2"],
+        ["long"],
+        ["more"],
+    ]
+
+
+def test_a_run_that_no_longer_fits_moves_to_a_new_pack(tmp_path):
+    plan_packs(campaign("a", "b", size=2), tmp_path)
+    changed = campaign("a", "b", size=2, b={"dynamics.timestep_fs": 1.0})
+    moved = {"0001": [("a", 300.0)], "0002": [("b", 300.0)]}
+    assert plan_packs(changed, tmp_path) == moved
+    assert plan_packs(changed, tmp_path) == moved
+    assert read_packs(tmp_path)["0001"] == [("a", 300.0), ("b", 300.0)]
+
+
+def test_other_files_are_ignored_and_damaged_ones_named(tmp_path):
+    (tmp_path / "0001.dynamics.json").write_text("{}")
+    (tmp_path / "notes.tsv").write_text("x")
+    assert list(plan_packs(campaign("a"), tmp_path)) == ["0001"]
+    (tmp_path / "0001.tsv").write_text("candidate\ttemperature_K\na\n")
+    with pytest.raises(ConfigError, match="0001.tsv: not a pack"):
+        plan_packs(campaign("a"), tmp_path)
+    (tmp_path / "0001.tsv").write_text("")
+    with pytest.raises(ConfigError, match="not a pack"):
+        plan_packs(campaign("a"), tmp_path)

@@ -1,0 +1,492 @@
+"""Molecular dynamics of a batch of systems: relax, NPT to the mean cell, NVT, production in NVE with replicas.
+
+The engine takes a list of members (one structure at one temperature each) and integrates them, with their replicas, as one
+torch-sim batch. Every `checkpoint_ps` it writes the frames since the last time as a segment per member and then a
+checkpoint with everything that the next step depends on, so a run killed at any moment goes on from there; on a CPU
+the trajectory is bit for bit that of an uninterrupted run. A member that blows up leaves the batch with its reason.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch_sim as ts
+from ase import Atoms
+from torch_sim.integrators.md import MDState
+from torch_sim.integrators.npt import NPTCRescaleState, npt_crescale_anisotropic_step, npt_crescale_init
+from torch_sim.integrators.nve import nve_step
+from torch_sim.integrators.nvt import nvt_langevin_init, nvt_langevin_step
+from torch_sim.units import MetalUnits
+
+from ionraman import guards, raman
+from ionraman.potentials import Potential
+from ionraman.protocol import Member, Protocol, digest
+from ionraman.trajectory import trajectory_store, write_atomically, write_json
+from ionraman.units import KB_EV
+
+FS = MetalUnits.time / 1000.0
+"""One femtosecond in torch-sim's unit of time."""
+
+BULK_MODULUS_EV_A3 = 0.15
+"""About 25 GPa, typical of the candidates; it sets only how fast the barostat's cell relaxes."""
+
+GUARD_STEPS = 25
+LINE_PS = 1.5
+"""Last part of NVT that is sampled every step, to find the highest line of the velocity spectrum."""
+
+
+class Stopped(RuntimeError):
+    """The run was asked to stop; everything up to now is on disk."""
+
+
+@dataclass
+class _Progress:
+    """Where the batch stands; with the state, all that a checkpoint holds."""
+
+    stage: str = "npt"
+    step: int = 0
+    alive: list[int] = field(default_factory=list)
+    cells: list[np.ndarray] = field(default_factory=list)
+    lines: list[np.ndarray] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
+    first_mean: dict[int, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+_ARRAYS = ("cells", "lines", "first_mean")
+
+
+class Engine:
+    """Runs one batch of members to the end of production, or on from its checkpoint.
+
+    Args:
+        members: the batch; they share the protocol.
+        protocol: see `Protocol`.
+        potential: force field.
+        folder: where checkpoint.pt and progress.json of the batch lie.
+        device, dtype: of the integration.
+        should_stop: asked at every step; once true, the engine saves and raises `Stopped`.
+    """
+
+    def __init__(
+        self,
+        members: list[Member],
+        protocol: Protocol,
+        potential: Potential,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.members, self.protocol, self.potential, self.folder = members, protocol, potential, Path(folder)
+        self.device, self.dtype, self.should_stop = device, dtype, should_stop
+        self.digests = [digest(member, protocol, potential.sha256) for member in members]
+        self.stores = [trajectory_store(member.folder) for member in members]
+        self._models: dict[bool, torch.nn.Module] = {}
+        self._reported = 0.0
+
+    def run(self) -> list[dict]:
+        """Integrate to the end and return one record per member (status, reason and what was done).
+
+        Raises:
+            Stopped: `should_stop` became true; a later call goes on from there.
+        """
+        self.clock = time.monotonic()
+        if not self._restore():
+            self._begin()
+        self.resumed_step, self.resumed_clock = self._done_steps(), time.monotonic()
+        while self.progress.stage != "done":
+            getattr(self, f"_{self.progress.stage}")()
+        self._report(force=True)
+        return self.progress.records
+
+    # Stages
+
+    def _begin(self) -> None:
+        for store in self.stores:
+            for path in store.paths():
+                path.unlink()
+        self.progress = _Progress(
+            alive=list(range(len(self.members))),
+            records=[{"status": "running", "reason": ""} for _ in self.members],
+        )
+        state = ts.initialize_state([member.atoms for member in self.members], self.device, self.dtype)
+        model = self._model(stress=True)
+        state = ts.optimize(
+            state,
+            model,
+            optimizer=ts.Optimizer.fire,
+            convergence_fn=ts.generate_force_convergence_fn(self.protocol.relax_fmax_eV_A, include_cell_forces=True),
+            max_steps=self.protocol.relax_steps,
+            init_kwargs={"cell_filter": ts.CellFilter.frechet},
+            autobatcher=False,
+        )
+        state = ts.SimState.from_state(state)
+        forces = model(state)["forces"].norm(dim=1)
+        for index, record in enumerate(self.progress.records):
+            record["relax_fmax_eV_A"] = float(forces[state.system_idx == index].max())
+            record["n_atoms"] = len(self.members[index].atoms)
+            record["relaxed_cell_A"] = state.row_vector_cell[index].tolist()
+        state.rng = self.protocol.seed
+        self.state = npt_crescale_init(
+            state,
+            model,
+            kT=self._kT(state),
+            dt=torch.tensor(self.protocol.timestep_fs * FS),
+            tau_p=torch.tensor(self.protocol.barostat_tau_ps * 1000 * FS),
+            isothermal_compressibility=torch.tensor(1 / BULK_MODULUS_EV_A3),
+        )
+        self._save()
+
+    def _npt(self) -> None:
+        model, dt = self._model(stress=True), self.protocol.timestep_fs * FS
+        target = self.protocol.steps(self.protocol.npt_ps)
+        limit = self.protocol.steps(max(self.protocol.npt_limit_ps, self.protocol.npt_ps))
+        atoms = torch.bincount(self.state.system_idx).to(self.dtype)
+        while True:
+            if self.progress.step >= target:
+                settled = self._cell_settled()
+                if settled or self.progress.step >= limit:
+                    break
+                target = min(target + self.protocol.steps(self.protocol.npt_ps / 2), limit)
+            if self.progress.step % self.protocol.stride == 0:
+                self.progress.cells.append(self.state.row_vector_cell.cpu().numpy().copy())
+            # The thermostat counts 3N degrees of freedom, but the total momentum is zero.
+            kT = self._kT(self.state) * (atoms - 1) / atoms
+            self.state = npt_crescale_anisotropic_step(
+                self.state, model, dt=dt, kT=kT, external_pressure=0.0, tau=self.protocol.thermostat_tau_ps * 1000 * FS
+            )
+            self._after_step()
+            if not self.progress.alive:
+                return
+            if self.progress.stage == "npt" and len(atoms) != self.state.n_systems:
+                atoms = torch.bincount(self.state.system_idx).to(self.dtype)
+        self._start_nvt(settled)
+
+    def _start_nvt(self, settled: bool) -> None:
+        cells = np.array(self.progress.cells)
+        mean = cells[len(cells) // 3 :].mean(axis=0)
+        systems = []
+        for position, index in enumerate(self.progress.alive):
+            chosen = self.state.system_idx == position
+            last = self.state.row_vector_cell[position].cpu().numpy()
+            placed = self.state.positions[chosen].cpu().numpy() @ np.linalg.inv(last) @ mean[position]
+            atoms = Atoms(self.members[index].atoms.numbers, placed, cell=mean[position], pbc=True)
+            systems += [atoms] * self.protocol.replicas
+            self.progress.records[index] |= {
+                "npt_ps": self.progress.step * self.protocol.timestep_fs / 1000,
+                "npt_settled": bool(settled),
+                "mean_cell_A": mean[position].tolist(),
+                "volume_A3": float(abs(np.linalg.det(mean[position]))),
+            }
+        generator = self.state.rng
+        state = ts.initialize_state(systems, self.device, self.dtype)
+        state.rng = generator
+        self.state = nvt_langevin_init(state, self._model(stress=False), kT=self._kT(state))
+        self.progress.stage, self.progress.step, self.progress.cells = "nvt", 0, []
+        self._save()
+
+    def _nvt(self) -> None:
+        model, dt = self._model(stress=False), self.protocol.timestep_fs * FS
+        steps = self.protocol.steps(self.protocol.nvt_ps)
+        gamma = 1 / (self.protocol.thermostat_tau_ps * 1000 * FS)
+        while self.progress.step < steps:
+            self.state = nvt_langevin_step(self.state, model, dt=dt, kT=self._kT(self.state), gamma=gamma)
+            if steps - self.progress.step <= self.protocol.steps(LINE_PS):
+                self.progress.lines.append(self.state.velocities.cpu().numpy() * MetalUnits.time)
+            self._after_step()
+            if not self.progress.alive:
+                return
+        self._start_production()
+
+    def _start_production(self) -> None:
+        velocities = np.array(self.progress.lines)
+        for position, index in enumerate(self.progress.alive):
+            chosen = (self.state.system_idx == position * self.protocol.replicas).cpu().numpy()
+            highest = raman.highest_line_cm(velocities[:, chosen], self.protocol.timestep_fs / 1000)
+            self.progress.records[index]["highest_line_cm"] = highest
+        momenta = self.state.momenta
+        mass = torch.zeros(self.state.n_systems, device=self.device, dtype=self.dtype)
+        mass = mass.index_add(0, self.state.system_idx, self.state.masses)
+        total = torch.zeros(self.state.n_systems, 3, device=self.device, dtype=self.dtype)
+        total = total.index_add(0, self.state.system_idx, momenta)
+        velocity = (total / mass[:, None])[self.state.system_idx]
+        self.state.momenta = momenta - self.state.masses[:, None] * velocity
+        self.progress.stage, self.progress.step, self.progress.lines = "production", 0, []
+        self._save()
+
+    def _production(self) -> None:
+        model, dt = self._model(stress=False), self.protocol.timestep_fs * FS
+        steps = self.protocol.steps(self.protocol.production_ps)
+        while self.progress.step < steps:
+            if self.progress.step % self.protocol.stride == 0:
+                self._sample()
+            self.state = nve_step(self.state, model, dt=dt)
+            self._after_step()
+            if not self.progress.alive:
+                return
+        self._save()
+        for position, index in enumerate(self.progress.alive):
+            self._finish(position, index)
+        self.progress.stage = "done"
+        self._save(checkpoint_only=True, stage="production")
+
+    # Bookkeeping
+
+    def _model(self, stress: bool):
+        if stress not in self._models:
+            self._models[stress] = self.potential.torchsim(self.device, self.dtype, stress)
+        return self._models[stress]
+
+    def _targets_K(self, state) -> torch.Tensor:
+        repeat = 1 if state.n_systems == len(self.progress.alive) else self.protocol.replicas
+        targets = [self.members[index].temperature_K for index in self.progress.alive for _ in range(repeat)]
+        return torch.tensor(targets, device=self.device, dtype=self.dtype)
+
+    def _kT(self, state) -> torch.Tensor:
+        return self._targets_K(state) * KB_EV
+
+    def _temperatures_K(self) -> torch.Tensor:
+        kinetic = 0.5 * (self.state.momenta**2).sum(dim=1) / self.state.masses
+        total = torch.zeros(self.state.n_systems, device=self.device, dtype=self.dtype)
+        total = total.index_add(0, self.state.system_idx, kinetic)
+        freedom = 3 * (torch.bincount(self.state.system_idx) - 1).clamp(min=1)
+        return 2 * total / (freedom * KB_EV)
+
+    def _sample(self) -> None:
+        temperature = self._temperatures_K()
+        freedom = 3 * (torch.bincount(self.state.system_idx) - 1).clamp(min=1)
+        energy = self.state.energy.double() + (0.5 * freedom * KB_EV * temperature).double()
+        self.frames.append(
+            (
+                self.state.positions.to(torch.float32).cpu().numpy().copy(),
+                energy.cpu().numpy(),
+                temperature.double().cpu().numpy(),
+            )
+        )
+
+    def _after_step(self) -> None:
+        self.progress.step += 1
+        if self.progress.step % GUARD_STEPS == 0:
+            self._guard()
+        if self.progress.alive:
+            every = max(self.protocol.steps(self.protocol.checkpoint_ps), 1)
+            if self.progress.step % every == 0:
+                self._save()
+            self._report()
+        if self.should_stop():
+            self._save()
+            self._report(force=True)
+            raise Stopped(f"stopped in {self.progress.stage} at step {self.progress.step}; run again to go on")
+
+    def _guard(self) -> None:
+        targets = self._targets_K(self.state)
+        reasons = guards.blown_up(self.state, targets, self._temperatures_K(), self._model(False).neighbor_list_fn)
+        if not reasons:
+            return
+        repeat = self.state.n_systems // len(self.progress.alive)
+        lost = sorted({system // repeat for system in reasons})
+        where = f"{self.progress.stage} after {self.progress.step * self.protocol.timestep_fs / 1000:.2f} ps"
+        self._save()
+        for position in lost:
+            system = min(system for system in reasons if system // repeat == position)
+            index = self.progress.alive[position]
+            record = self.progress.records[index]
+            record |= {"status": "unstable", "reason": f"In {where} {reasons[system]}."}
+            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
+        keep = [p for p in range(len(self.progress.alive)) if p not in lost]
+        self.progress.alive = [self.progress.alive[p] for p in keep]
+        if not keep:
+            self.progress.stage = "done"
+            self._save(checkpoint_only=True)
+            return
+        generator = self.state.rng
+        if self.progress.cells:
+            self.progress.cells = [cells[keep] for cells in self.progress.cells]
+        systems = [p * repeat + r for p in keep for r in range(repeat)]
+        if self.progress.lines:
+            mask = np.isin(self.state.system_idx.cpu().numpy(), systems)
+            self.progress.lines = [velocity[mask] for velocity in self.progress.lines]
+        self.state = self.state[systems]
+        self.state.rng = generator
+        self._save(checkpoint_only=True)
+
+    def _finish(self, position: int, index: int) -> None:
+        member, record, store = self.members[index], self.progress.records[index], self.stores[index]
+        arrays, _ = store.read("energy_eV", "temperature_K")
+        energy = arrays["energy_eV"] / len(member.atoms)
+        times = np.arange(energy.shape[1])
+        slopes = np.polyfit(times, energy.T, 1)[0] if len(times) > 1 else np.zeros(len(energy))
+        frames = store.frames()
+        record |= {
+            "status": "complete",
+            "reason": "",
+            "frames": frames,
+            "steps": frames * self.protocol.stride * self.protocol.replicas,
+            "production_ps": frames * self.protocol.sampling_fs / 1000,
+            "drift_meV_atom": float(np.abs(slopes).max() * len(times) * 1000),
+            "mean_temperature_K": float(arrays["temperature_K"].mean()),
+        }
+        last = store.last("positions_A")
+        centres = guards.host_centres(member.atoms.get_chemical_symbols(), member.mobile)
+        moved, limit = guards.centre_displacement(
+            self.progress.first_mean[index], last.mean(axis=1), np.array(record["mean_cell_A"]), centres
+        )
+        record["host_displacement_A"] = moved
+        if moved > limit:
+            record |= {
+                "status": "melted",
+                "reason": f"The host's centres moved by {moved:.1f} A (rms of 1-ps means), more than {limit:.1f} A: "
+                "the host has molten at this temperature.",
+            }
+        write_json(member.folder / "trajectory" / "progress.json", record)
+
+    def _cell_settled(self) -> bool:
+        """Means of the volume over the second and the last third agree within 2 standard errors (block averages)."""
+        volumes = np.abs(np.linalg.det(np.array(self.progress.cells)))
+        third = len(volumes) // 3
+        middle, last = volumes[third : 2 * third], volumes[-third:]
+        if third < 10:
+            return True
+        error = np.sqrt(sum(_block_error(part) ** 2 for part in (middle, last)))
+        return bool(np.all(np.abs(middle.mean(axis=0) - last.mean(axis=0)) <= 2 * error))
+
+    def _done_steps(self) -> int:
+        order = ["npt", "nvt", "production", "done"]
+        lengths = [self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps]
+        stage = order.index(self.progress.stage)
+        done = sum(self.protocol.steps(length) for length in lengths[:stage])
+        return done + (self.progress.step if self.progress.stage != "done" else 0)
+
+    def _report(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._reported < 5:
+            return
+        self._reported = now
+        total = sum(
+            self.protocol.steps(t) for t in (self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps)
+        )
+        done = min(self._done_steps(), total)
+        speed = (done - self.resumed_step) / max(now - self.resumed_clock, 1e-9)
+        write_json(
+            self.folder / "progress.json",
+            {
+                "members": [f"{m.name} {m.temperature_K:g} K" for m in self.members],
+                "stage": self.progress.stage,
+                "step": self.progress.step,
+                "steps_done": done,
+                "steps_total": total,
+                "resumed_from": self.resumed_step,
+                "steps_per_s": round(speed, 2),
+                "left_s": round((total - done) / speed) if speed > 0 else None,
+                "updated": time.time(),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+            },
+        )
+
+    # Segments and checkpoint
+
+    def _save(self, checkpoint_only: bool = False, stage: str | None = None) -> None:
+        if not checkpoint_only and self.frames:
+            self._write_segments()
+        self.progress.seconds += time.monotonic() - self.clock
+        self.clock = time.monotonic()
+        for record in self.progress.records:
+            record["seconds"] = round(self.progress.seconds, 1)
+        progress = {key: value for key, value in vars(self.progress).items() if key not in _ARRAYS}
+        arrays = {key: torch.as_tensor(np.array(getattr(self.progress, key))) for key in ("cells", "lines")}
+        first_mean = {index: torch.as_tensor(mean) for index, mean in self.progress.first_mean.items()}
+        attributes = {key: value for key, value in self.state.attributes.items() if isinstance(value, torch.Tensor)}
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "digests": self.digests,
+                "progress": json.dumps(progress | ({"stage": stage} if stage else {})),
+                "arrays": arrays,
+                "first_mean": first_mean,
+                "state_class": type(self.state).__name__,
+                "state": attributes,
+                "generator": self.state.rng.get_state(),
+            },
+            buffer,
+        )
+        write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
+
+    def _write_segments(self) -> None:
+        positions = np.array([frame[0] for frame in self.frames])
+        energies, temperatures = (np.array([frame[k] for frame in self.frames]) for k in (1, 2))
+        system = self.state.system_idx.cpu().numpy()
+        replicas = self.protocol.replicas
+        for position, index in enumerate(self.progress.alive):
+            member, record = self.members[index], self.progress.records[index]
+            chosen = (system // replicas) == position
+            own = positions[:, chosen].reshape(len(positions), replicas, len(member.atoms), 3).swapaxes(0, 1)
+            systems = slice(position * replicas, (position + 1) * replicas)
+            metadata = {
+                "species": member.atoms.get_chemical_symbols(),
+                "masses_u": member.atoms.get_masses().tolist(),
+                "mobile": member.mobile,
+                "cell_A": record["mean_cell_A"],
+                "temperature_K": member.temperature_K,
+                "timestep_fs": self.protocol.timestep_fs,
+                "sampling_fs": self.protocol.sampling_fs,
+                "seed": self.protocol.seed,
+                "digest": self.digests[index],
+                "versions": {"torch": torch.__version__, "torch_sim": ts.__version__},
+                "device": str(self.device),
+            }
+            arrays = {
+                "positions_A": np.ascontiguousarray(own),
+                "energy_eV": energies[:, systems].T,
+                "temperature_K": temperatures[:, systems].T,
+            }
+            self.stores[index].append(self.first_frame, arrays, metadata)
+            self.progress.first_mean.setdefault(index, own.mean(axis=1))
+        self.first_frame += len(self.frames)
+        self.frames = []
+
+    def _restore(self) -> bool:
+        self.frames: list[tuple] = []
+        self.first_frame = 0
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        try:
+            stored = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception:  # a damaged file of any kind means the same: there is no checkpoint
+            path.rename(path.with_suffix(".damaged"))
+            return False
+        if stored["digests"] != self.digests:
+            return False
+        self.progress = _Progress(**json.loads(stored["progress"]))
+        self.progress.cells, self.progress.lines = (
+            list(stored["arrays"][key].cpu().numpy()) for key in ("cells", "lines")
+        )
+        self.progress.first_mean = {index: mean.cpu().numpy() for index, mean in stored["first_mean"].items()}
+        classes = {"MDState": MDState, "NPTCRescaleState": NPTCRescaleState}
+        self.state = classes[stored["state_class"]](**stored["state"])
+        generator = torch.Generator(device=self.device)
+        generator.set_state(stored["generator"].cpu())
+        self.state.rng = generator
+        if self.progress.stage == "production":
+            stride = self.protocol.stride
+            self.first_frame = -(-self.progress.step // stride)
+            if any(self.stores[index].frames() < self.first_frame for index in self.progress.alive):
+                return False
+        return True
+
+
+def _block_error(series: np.ndarray, blocks: int = 5) -> np.ndarray:
+    """Standard error of the mean of a correlated series (first axis) from contiguous blocks."""
+    means = np.array([part.mean(axis=0) for part in np.array_split(series, blocks)])
+    return means.std(axis=0, ddof=1) / np.sqrt(blocks)

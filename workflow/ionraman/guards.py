@@ -1,0 +1,88 @@
+"""Limits that end a run as a result with a reason: blow-up while it runs, a molten host after it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ase.data import covalent_radii
+
+OVERLAP = 0.7
+"""Shortest allowed distance as a share of the sum of covalent radii (conventions, Molecular dynamics)."""
+
+HOT = 3.0
+"""Highest allowed temperature as a multiple of the target."""
+
+_CATIONS = {"P", "Sb", "As", "W", "Mo", "Sn", "Ge", "Si", "Zr", "Ti", "Al", "Ga", "In", "Y", "La", "Ta", "Nb", "B",
+            "Zn", "Hf", "Sc", "Bi", "V", "Mg", "Ca", "C", "N"}  # fmt: skip
+
+
+def blown_up(state, target_K: torch.Tensor, temperature_K: torch.Tensor, neighbours) -> dict[int, str]:
+    """Systems of a batch that left the physical range, with the reason.
+
+    Args:
+        state: torch-sim MD state of S systems.
+        target_K, temperature_K: (S,) target and instantaneous temperatures, K.
+        neighbours: torch-sim neighbour-list function.
+    """
+    reasons: dict[int, str] = {}
+    finite = torch.isfinite(state.energy) & torch.isfinite(temperature_K)
+    for index in torch.nonzero(~finite).flatten().tolist():
+        reasons[index] = "the energy became NaN"
+    for index in torch.nonzero(temperature_K > HOT * target_K).flatten().tolist():
+        reasons.setdefault(
+            index,
+            f"the temperature reached {temperature_K[index]:.0f} K, more than {HOT:g} times the target of "
+            f"{target_K[index]:.0f} K",
+        )
+    if not torch.isfinite(state.positions).all():
+        return reasons
+    radii = torch.as_tensor(covalent_radii, device=state.device, dtype=state.dtype)[state.atomic_numbers]
+    cutoff = 2 * OVERLAP * radii.max()
+    pairs, system, shift = neighbours(
+        state.wrap_positions, state.row_vector_cell, state.pbc, cutoff, state.system_idx
+    )
+    vector = state.wrap_positions[pairs[1]] - state.wrap_positions[pairs[0]]
+    vector = vector + torch.einsum("pi,pij->pj", shift.to(state.dtype), state.row_vector_cell[system])
+    share = vector.norm(dim=1) / (radii[pairs[0]] + radii[pairs[1]])
+    for pair in torch.nonzero(share < OVERLAP).flatten().tolist():
+        index = int(system[pair])
+        reasons.setdefault(
+            index,
+            f"two atoms came within {vector[pair].norm():.2f} A, less than {OVERLAP:g} of the sum of their "
+            "covalent radii",
+        )
+    return reasons
+
+
+def host_centres(species: list[str], mobile: str) -> np.ndarray:
+    """Indices of the atoms whose diffusion means that the host has molten.
+
+    Polyanion centres and framework cations where there are any; otherwise the other non-mobile atoms (the anions of
+    a binary salt). Ligands are left out, because polyanions may rotate in a sound crystal.
+    """
+    symbols = np.array(species)
+    centres = np.flatnonzero(np.isin(symbols, sorted(_CATIONS)) & (symbols != mobile))
+    return centres if len(centres) else np.flatnonzero(symbols != mobile)
+
+
+def centre_displacement(
+    mean_start: np.ndarray, mean_end: np.ndarray, cell: np.ndarray, centres: np.ndarray
+) -> tuple[float, float]:
+    """Root mean square displacement of the host's centres, and the distance that would mean melting, in A.
+
+    Args:
+        mean_start, mean_end: (replicas, atoms, 3) positions averaged over at least 1 ps at the start and the end, A.
+        cell: (3, 3) row vectors, A.
+        centres: indices of the centres.
+
+    The limit is 0.4 of the nearest distance between centres (the Lindemann limit is 0.1-0.15 of it for the instant
+    amplitude; time-averaged centres of a crystal do not move at all). Drift of the centres together is removed.
+    """
+    moved = mean_end[:, centres] - mean_start[:, centres]
+    moved = moved - moved.mean(axis=1, keepdims=True)
+    displacement = float(np.sqrt((moved**2).sum(axis=2).mean(axis=1).max()))
+    fractional = mean_start[0, centres] @ np.linalg.inv(cell)
+    points = (fractional - np.floor(fractional)) @ cell
+    images = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T @ cell
+    distance = np.linalg.norm(points[:, None, None] - points[None, :, None] + images, axis=-1)
+    return displacement, 0.4 * float(distance[distance > 1e-3].min())

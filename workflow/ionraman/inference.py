@@ -1,0 +1,73 @@
+"""Polarizability of every stored frame of a run, segment by segment."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from ionraman.polarizability import PolarizabilityModel
+from ionraman.trajectory import polarizability_store, trajectory_store, write_json
+
+CPU_BATCH_ATOMS = 512
+"""Best of 64 to 4096 atoms on one core (scripts/benchmark)."""
+
+
+def evaluate_run(
+    model: PolarizabilityModel, folder: Path, dynamics: dict, batch_atoms: int | None = None
+) -> dict:
+    """Evaluate the frames of a finished trajectory that have no polarizability yet.
+
+    Args:
+        model: the ensemble.
+        folder: of the run; segments are written to `polarizability` below it.
+        dynamics: the run's record (frames, sampling_fs, volume_A3).
+        batch_atoms: most atoms evaluated at once; None: `CPU_BATCH_ATOMS`, or found by probing on a GPU.
+
+    Returns:
+        status (complete, or unsupported where the model does not cover an element), reason, frames, models, seconds.
+    """
+    positions, alpha = trajectory_store(folder), polarizability_store(folder)
+    started, computed = time.monotonic(), 0
+    stored = {first: metadata for first, _, metadata in alpha.segments()} if alpha.paths() else {}
+    for first, arrays, metadata in positions.segments():
+        species = metadata["species"]
+        missing = sorted(set(species) - set(model.elements))
+        if missing:
+            covered = " ".join(model.elements)
+            reason = f"The polarizability model does not cover {', '.join(missing)}; it covers {covered}."
+            return {"status": "unsupported", "reason": reason}
+        replicas, frames, atoms = arrays["positions_A"].shape[:3]
+        made_of = {"trajectory": metadata["digest"], "model": model.sha256, "frames": frames}
+        if stored.get(first, {}).get("made_of") == made_of:
+            continue
+        batch = batch_atoms or (CPU_BATCH_ATOMS if model.device.type == "cpu" else probe_batch(model, arrays, metadata))
+        flat = arrays["positions_A"].reshape(replicas * frames, atoms, 3)
+        tensors = model.predict_trajectory(flat, np.array(metadata["cell_A"]), species, batch)
+        tensors = tensors.reshape(replicas, frames, *tensors.shape[1:]).astype(np.float32)
+        alpha.append(
+            first,
+            {"alpha_A3": tensors},
+            {
+                "species": sorted(set(species), key=atomic_numbers.get),
+                "sampling_fs": metadata["sampling_fs"],
+                "volume_A3": dynamics["volume_A3"],
+                "made_of": made_of,
+            },
+        )
+        computed += frames
+        write_json(
+            folder / "polarizability" / "progress.json",
+            {"frames": first + frames, "frames_total": dynamics["frames"], "updated": time.time()},
+        )
+    return {
+        "status": "complete",
+        "reason": "",
+        "frames": alpha.frames(),
+        "models": len(model.members),
+        "frames_computed": computed,
+        "seconds": round(time.monotonic() - started, 1),
+    }

@@ -1,0 +1,250 @@
+"""Polarizability of periodic cells from an ensemble of MACE dielectric models, in batches and resolved by species.
+
+alpha = V/(4 pi) (eps_inf - 1), symmetric, in A^3 (conventions). A model folder stores, beside the weights of its members,
+how labels were standardised: alpha = sum_i [mean(species_i) 1 + scale t_i] with t_i the tensor that the network books
+on atom i, so that the total is extensive and any batch can be summed by species.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from mace.tools.torch_tools import spherical_to_cartesian
+
+from ionraman import modelfile
+from ionraman.digests import model_sha256
+from ionraman.modelfile import ModelError
+from ionraman.potentials import neighbour_list
+
+TOLERANCE = 2e-4
+"""Largest relative error of the symmetry checks in single precision."""
+
+
+@dataclass(frozen=True)
+class PolarizabilityModel:
+    """Ensemble of AtomicDielectricMACE members that share architecture and standardisation."""
+
+    path: Path
+    sha256: str
+    members: list[torch.nn.Module]
+    means_A3: dict[str, float]
+    scale_A3: float
+    description: dict
+    device: torch.device
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols that the model was trained for."""
+        return [chemical_symbols[int(z)] for z in self.members[0].atomic_numbers]
+
+    @property
+    def r_max(self) -> float:
+        """Cutoff in A."""
+        return float(self.members[0].r_max)
+
+    def predict(self, frames: Sequence[Atoms], batch_atoms: int = 1024) -> np.ndarray:
+        """Polarizability of a list of configurations.
+
+        Args:
+            frames: configurations; they may differ in size and composition.
+            batch_atoms: at most so many atoms are evaluated at once (at least one frame).
+
+        Returns:
+            (frames, models, species, 3, 3) in A^3; species in order of atomic number over all frames
+            (`species_of(frames)`); the sum over that axis is the cell's polarizability.
+        """
+        species = species_of(frames)
+        parts = []
+        for batch in _batches(frames, batch_atoms):
+            parts.append(self._evaluate(*_joined(batch), species))
+        return np.concatenate(parts)
+
+    def predict_trajectory(
+        self, positions_A: np.ndarray, cell_A: np.ndarray, symbols: Sequence[str], batch_atoms: int = 1024
+    ) -> np.ndarray:
+        """The same for frames of one system: positions (frames, atoms, 3) and cell (3, 3) in A."""
+        numbers = np.array([atomic_numbers[symbol] for symbol in symbols])
+        species = sorted(set(symbols), key=atomic_numbers.get)
+        size = max(1, batch_atoms // len(numbers))
+        parts = []
+        for start in range(0, len(positions_A), size):
+            batch = positions_A[start : start + size]
+            graph = np.repeat(np.arange(len(batch)), len(numbers))
+            cells = np.broadcast_to(cell_A, (len(batch), 3, 3))
+            parts.append(
+                self._evaluate(batch.reshape(-1, 3), np.tile(numbers, len(batch)), graph, cells, species)
+            )
+        return np.concatenate(parts)
+
+    def differentiable(self, frames: Sequence[Atoms]) -> torch.Tensor:
+        """Total polarizability (frames, 3, 3) in A^3 of the first member, with gradients to its weights."""
+        return self._tensors(*_joined(frames), species_of(frames))[:, 0].sum(dim=1)
+
+    def _evaluate(self, positions, numbers, graph, cells, species: list[str]) -> np.ndarray:
+        with torch.no_grad():
+            return self._tensors(positions, numbers, graph, cells, species).double().cpu().numpy()
+
+    def _tensors(self, positions, numbers, graph, cells, species: list[str]) -> torch.Tensor:
+        missing = sorted({chemical_symbols[z] for z in numbers} - set(self.elements))
+        if missing:
+            raise ModelError(f"{self.path} does not cover {', '.join(missing)} (it covers {' '.join(self.elements)}).")
+        dtype = next(self.members[0].parameters()).dtype
+        count = len(cells)
+        fractional = np.einsum("ai,aij->aj", positions, np.linalg.inv(cells)[graph])
+        wrapped = np.einsum("ai,aij->aj", fractional - np.floor(fractional), cells[graph])
+        position = torch.as_tensor(wrapped, dtype=dtype, device=self.device)
+        cell = torch.as_tensor(np.array(cells), dtype=dtype, device=self.device)
+        batch = torch.as_tensor(graph, dtype=torch.long, device=self.device)
+        edges, system, unit_shifts = neighbour_list(self.device)(
+            position,
+            cell,
+            torch.ones(count, 3, dtype=torch.bool, device=self.device),
+            torch.tensor(self.r_max, dtype=dtype, device=self.device),
+            batch,
+        )
+        table = {int(z): k for k, z in enumerate(self.members[0].atomic_numbers)}
+        kind = torch.as_tensor([table[int(z)] for z in numbers], device=self.device)
+        pointer = torch.cat([batch.new_zeros(1), torch.bincount(batch, minlength=count).cumsum(0)])
+        data = {
+            "positions": position,
+            "node_attrs": torch.nn.functional.one_hot(kind, len(table)).to(dtype),
+            "edge_index": edges,
+            "shifts": torch.einsum("ei,eij->ej", unit_shifts.to(dtype), cell[system]),
+            "unit_shifts": unit_shifts.to(dtype),
+            "batch": batch,
+            "ptr": pointer,
+            "cell": cell,
+            "total_charge": torch.zeros(count, dtype=dtype, device=self.device),
+        }
+        axis = {symbol: k for k, symbol in enumerate(species)}
+        place = torch.as_tensor([axis[chemical_symbols[z]] for z in numbers], device=self.device)
+        row = batch * len(species) + place
+        means = torch.tensor([self.means_A3[symbol] for symbol in species], dtype=dtype, device=self.device)
+        amounts = torch.bincount(row, minlength=count * len(species)).reshape(count, len(species)).to(dtype)
+        constant = (amounts * means)[:, :, None, None] * torch.eye(3, dtype=dtype, device=self.device)
+        result = []
+        for member in self.members:
+            spherical = _atomic_tensors(member, dict(data))
+            summed = torch.zeros(count * len(species), 6, dtype=dtype, device=self.device)
+            summed = summed.index_add(0, row, spherical)
+            tensors = spherical_to_cartesian(summed, member.change_of_basis).reshape(count, len(species), 3, 3)
+            result.append(constant + self.scale_A3 * tensors)
+        return torch.stack(result, dim=1)
+
+
+def species_of(frames: Sequence[Atoms]) -> list[str]:
+    """Symbols that occur in the frames, in order of atomic number: the species axis of `predict`."""
+    return [chemical_symbols[z] for z in sorted({int(z) for atoms in frames for z in atoms.numbers})]
+
+
+def load(
+    path: Path | str, device: torch.device | str = "cpu", sha256: str | None = None
+) -> PolarizabilityModel:
+    """Load an ensemble from its model folder and check rotation, permutation and extensivity.
+
+    Raises:
+        ModelError: missing, damaged, of another class, with fewer than two members, or failing a symmetry check.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ModelError(
+            f"The polarizability model {path} is not a model folder. Nothing is fetched: put the folder there, or name "
+            "another in config/models.yaml."
+        )
+    found = model_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise ModelError(f"{path} has SHA-256 {found}, but {sha256} was stated.")
+    members, description = modelfile.load(path)
+    if description["class"] != "AtomicDielectricMACE":
+        raise ModelError(f"{path} holds a {description['class']}, which gives no polarizability.")
+    if len(members) < 2:
+        raise ModelError(f"{path} holds one member; an ensemble of at least two is needed to state an error.")
+    standard = description["standardisation"]
+    model = PolarizabilityModel(
+        path,
+        found,
+        [member.to(device) for member in members],
+        standard["means_A3"],
+        standard["scale_A3"],
+        description,
+        torch.device(device),
+    )
+    check_symmetries(model)
+    return model
+
+
+def check_symmetries(model: PolarizabilityModel) -> None:
+    """Rotation, permutation, translation across the boundary and extensivity on a disordered cell of all elements.
+
+    Raises:
+        ModelError: names the check, the error and the tolerance.
+    """
+    rng = np.random.default_rng(7)
+    symbols = (model.elements * 3)[: max(9, len(model.elements))]
+    edge = 2.0 * model.r_max ** (1 / 3) * len(symbols) ** (1 / 3)
+    grid = np.array(np.unravel_index(rng.permutation(27)[: len(symbols)], (3, 3, 3))).T
+    atoms = Atoms(symbols, (grid + 0.3 * rng.random((len(symbols), 3))) * edge / 3, cell=np.eye(3) * edge, pbc=True)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    rotation *= np.sign(np.linalg.det(rotation))
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ rotation.T)
+    turned.positions = atoms.positions @ rotation.T
+    moved = atoms.copy()
+    moved.translate([0.37 * edge, 0.61 * edge, 0.83 * edge])
+    cases = {"reference": atoms, "rotation": turned, "permutation": atoms[rng.permutation(len(atoms))]}
+    cases |= {"translation": moved, "extensivity": atoms.repeat((2, 1, 1))}
+    alpha = dict(zip(cases, model.predict(list(cases.values())).sum(axis=2), strict=True))
+    reference = alpha.pop("reference")
+    alpha["rotation"] = rotation.T @ alpha["rotation"] @ rotation
+    alpha["extensivity"] = alpha["extensivity"] / 2
+    # Measured against what the network adds, so that a large constant cannot hide an error.
+    constant = sum(model.means_A3[symbol] for symbol in symbols) * np.eye(3)
+    size = max(float(np.abs(reference - constant).max()), 1e-6)
+    for name, value in alpha.items():
+        error = float(np.abs(value - reference).max()) / size
+        if not error < TOLERANCE:
+            raise ModelError(
+                f"{model.path} fails the check of {name}: relative error {error:.1e}, allowed {TOLERANCE:.0e}."
+            )
+
+
+def _atomic_tensors(member: torch.nn.Module, data: dict) -> torch.Tensor:
+    """Atomic polarizabilities (atoms, 6) in the model's spherical basis.
+
+    AtomicDielectricMACE returns only their sum; its readouts give, per atom, a charge, the isotropic part, a dipole
+    and the five anisotropic components.
+    """
+    outputs: list[torch.Tensor] = []
+    handles = [readout.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for readout in member.readouts]
+    try:
+        member(data)
+    finally:
+        for handle in handles:
+            handle.remove()
+    node = torch.stack([output.squeeze(-1) for output in outputs]).sum(dim=0)
+    return torch.cat([node[:, 1:2], node[:, 5:]], dim=1)
+
+
+def _joined(frames: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, atomic numbers, frame of each atom, and cells of a batch."""
+    positions = np.concatenate([atoms.positions for atoms in frames])
+    numbers = np.concatenate([atoms.numbers for atoms in frames])
+    graph = np.repeat(np.arange(len(frames)), [len(atoms) for atoms in frames])
+    return positions, numbers, graph, np.array([atoms.cell.array for atoms in frames])
+
+
+def _batches(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[list[Atoms]]:
+    batch: list[Atoms] = []
+    for atoms in frames:
+        if batch and sum(map(len, batch)) + len(atoms) > batch_atoms:
+            yield batch
+            batch = []
+        batch.append(atoms)
+    if batch:
+        yield batch

@@ -1,0 +1,66 @@
+# The candidate table, one lookup for settings, and the packs. Values that rules pass on are scalars, so that adding a row or
+# changing a key reruns only what depends on it.
+
+import shlex
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from ionraman.campaign import load_campaign, write_record
+    from ionraman.digests import model_sha256
+    from ionraman.packs import plan_packs
+    from ionraman.settings import ConfigError
+except ImportError as error:
+    raise WorkflowError(
+        f"The package ionraman cannot be imported ({error}): start with scripts/campaign, or install it (pip install -e .)."
+    ) from None
+
+ROOT = Path(workflow.basedir)
+
+try:
+    CAMPAIGN = load_campaign(config, ROOT)
+    FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
+    PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
+    MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
+    write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+PACK_OF = {run: pack for pack, members in PACKS.items() for run in members}
+RUN = f"{FOLDER}/runs/{{candidate}}/{{temperature}}K"
+
+
+wildcard_constraints:
+    candidate="[^/]+",
+    temperature=r"[0-9.e+]+",
+    pack=r"[0-9]+",
+
+
+def setting(candidate, key):
+    """Value of a dotted key for a candidate (its row's override first), or of the campaign where that is None."""
+    return CAMPAIGN.setting(candidate, key)
+
+
+def settings_of(candidate, group, *keys):
+    """Settings of one group as 'key=value key=value': one string, comparable between launches."""
+    names = keys or type(getattr(CAMPAIGN.settings, group)).model_fields
+    return " ".join(f"{name}={setting(candidate, f'{group}.{name}')}" for name in names)
+
+
+def model(kind):
+    """Path of the force field ('force') or the polarizability model ('alpha'), relative to the root."""
+    return CAMPAIGN.models[kind].path
+
+
+def run_folder(run):
+    return f"{FOLDER}/runs/{run[0]}/{run[1]:g}K"
+
+
+def pack_members(pack):
+    """'candidate:temperature' of every wanted member of a pack."""
+    return " ".join(shlex.quote(f"{name}:{temperature:g}") for name, temperature in PACKS[pack])
+
+
+def pack_of(wildcards):
+    return PACK_OF[wildcards.candidate, float(wildcards.temperature)]

@@ -1,0 +1,19 @@
+rule polarizability:
+    input:
+        f"{FOLDER}/packs/{{pack}}.dynamics.json",
+    output:
+        f"{FOLDER}/packs/{{pack}}.polarizability.json",
+    params:
+        members=lambda w: pack_members(w.pack),
+        settings=lambda w: settings_of(PACKS[w.pack][0][0], "polarizability"),
+        model=model("alpha"),
+        digest=MODEL_SHA256["alpha"],
+        compute=settings_of(None, "compute", "device", "threads"),
+        folder=FOLDER,
+    threads: CAMPAIGN.settings.compute.threads
+    log:
+        f"{FOLDER}/logs/polarizability/{{pack}}.log",
+    shell:
+        "python scripts/polarizability.py {input:q} {output:q} --folder {params.folder:q} --members {params.members}"
+        " --settings {params.settings} --compute {params.compute}"
+        " --model {params.model:q} --sha256 {params.digest} > {log:q} 2>&1"
