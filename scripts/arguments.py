@@ -28,7 +28,9 @@ def settings(pairs: list[str]) -> dict:
     for pair in pairs:
         key, _, text = pair.partition("=")
         try:
-            values[key] = words[text] if text in words else float(text) if set(text) & set(".en") else int(text)
+            values[key] = (
+                words[text] if text in words else float(text) if set(text) & set(".en") else int(text)
+            )
         except ValueError:
             values[key] = text
     return values
@@ -54,4 +56,12 @@ def recording_failure(main: Callable[[], None], folders: list[Path], stage: str)
         sys.exit(1)
 
 
-__all__ = ["limit_threads", "member", "read_json", "recording_failure", "run_folder", "settings", "write_json"]
+__all__ = [
+    "limit_threads",
+    "member",
+    "read_json",
+    "recording_failure",
+    "run_folder",
+    "settings",
+    "write_json",
+]

@@ -42,6 +42,10 @@ def main() -> None:
             continue
         cell = structure["atoms"]
         atoms = Atoms(cell["numbers"], cell["positions_A"], cell=cell["cell_A"], pbc=True)
+        if "H" in atoms.symbols and protocol.timestep_fs > 0.5:
+            reason = f"Hydrogen needs timestep_fs of at most 0.5; found {protocol.timestep_fs:g} (overrides of the row)."
+            records[key] = {"status": "invalid", "reason": reason}
+            continue
         missing = sorted(set(atoms.get_chemical_symbols()) - set(potential.elements))
         if missing:
             covered = " ".join(potential.elements)

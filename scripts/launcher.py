@@ -1,4 +1,4 @@
-"""Environment and entry of scripts/campaign and scripts/test. Standard library only, Python >= 3.9."""
+"""Environment and entry of scripts/campaign, scripts/test and scripts/benchmark. Standard library only, Python >= 3.9."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ scripts/campaign [options of Snakemake]     run the default campaign, config/con
 scripts/campaign setup [--torch cpu|cu126|auto|...]   prepare the environment (the first run does it too)
 scripts/campaign status [CAMPAIGN]          candidate, stage, progress, state and last error, from the files
 scripts/test [unit|physics|workflow|browser|all]
+scripts/benchmark [dynamics|polarizability|analysis]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
 
-TESTS = {"unit": ["tests/unit"], "physics": ["tests/physics"], "workflow": ["tests/workflow"], "browser": ["tests/browser"]}
+TESTS = {
+    "unit": ["tests/unit"],
+    "physics": ["tests/physics"],
+    "workflow": ["tests/workflow"],
+    "browser": ["tests/browser"],
+}
 TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
 TESTS["all"] = [*TESTS[""], "tests/browser"]
 
@@ -33,12 +39,17 @@ TESTS["all"] = [*TESTS[""], "tests/browser"]
 def setup(torch: str | None, tests: bool) -> Path:
     """Create or bring up to date the environment; its Python. Nothing is done where it is up to date."""
     python = ENVIRONMENT / "bin" / "python"
-    files = [ROOT / "envs" / name for name in (["requirements.txt", "test.txt"] if tests else ["requirements.txt"])]
+    files = [
+        ROOT / "envs" / name for name in (["requirements.txt", "test.txt"] if tests else ["requirements.txt"])
+    ]
     wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files) + str(ROOT).encode()).hexdigest()
     stamp = ENVIRONMENT / ("tests.sha256" if tests else "campaign.sha256")
     if torch is None and python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    print(f"Setting up {ENVIRONMENT} (once; about 7 GB with the CUDA build of torch, 1 to 5 minutes)", flush=True)
+    print(
+        f"Setting up {ENVIRONMENT} (once; about 7 GB with the CUDA build of torch, 1 to 5 minutes)",
+        flush=True,
+    )
     uv = find_uv()
     if not python.exists():
         run([uv, "venv", "--quiet", "--python", (ROOT / ".python-version").read_text().strip(), ENVIRONMENT])
@@ -96,6 +107,8 @@ def main(program: str, arguments: list[str]) -> None:
     # Rules call `python`: the environment comes first in PATH, and its location is no part of any command.
     os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
     os.chdir(ROOT)
+    if program == "benchmark":
+        os.execv(python, [str(python), "scripts/benchmark.py", *arguments])
     if program == "test":
         os.execv(python, [str(python), "-m", "pytest", *TESTS[word], *arguments[1 if word else 0 :]])
     if word == "setup":

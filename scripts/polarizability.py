@@ -26,7 +26,9 @@ def main() -> None:
     from ionraman.inference import evaluate_run
 
     torch.set_num_threads(compute["threads"])
-    model = polarizability.load(arguments.model, potentials.select_device(compute["device"]), arguments.sha256)
+    model = polarizability.load(
+        arguments.model, potentials.select_device(compute["device"]), arguments.sha256
+    )
     dynamics = read_json(arguments.dynamics)
     records = {}
     for run in arguments.members:

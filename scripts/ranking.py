@@ -9,7 +9,9 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder", type=Path)
 parser.add_argument("--key", required=True)
 parser.add_argument("--reference-temperature-K", type=float, required=True)
-parser.add_argument("--partial", action="store_true", help="runs may lack a summary; write the report as well")
+parser.add_argument(
+    "--partial", action="store_true", help="runs may lack a summary; write the report as well"
+)
 arguments = parser.parse_args()
 limit_threads(1)
 

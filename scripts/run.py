@@ -14,14 +14,30 @@ from arguments import read_json
 
 from ionraman.status import run_status
 
-QUIET = {"-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--dag", "--rulegraph", "--version", "--help", "-h", "--summary"}
+QUIET = {
+    "-n",
+    "--dry-run",
+    "--dryrun",
+    "--unlock",
+    "--lint",
+    "--dag",
+    "--rulegraph",
+    "--version",
+    "--help",
+    "-h",
+    "--summary",
+}
 EVERY_S = 15
 COLUMNS = ["rank", "candidate", "temperature_K", "status", "verdict", "D_low", "D_high", "nu1_cm", "I_low_A3", "I_low_low",
            "I_low_high", "R_low", "robust"]  # fmt: skip
 
 
 def command(arguments: list[str]) -> list[str]:
-    profile = [] if any(word in ("--profile", "--workflow-profile") for word in arguments) else ["--profile", "profiles/local"]
+    profile = (
+        []
+        if any(word in ("--profile", "--workflow-profile") for word in arguments)
+        else ["--profile", "profiles/local"]
+    )
     return [sys.executable, "-m", "snakemake", *profile, *arguments]
 
 
@@ -68,7 +84,10 @@ def main(arguments: list[str]) -> int:
     Path("results").mkdir(exist_ok=True)
     log = Path("results") / time.strftime("snakemake-%Y%m%d-%H%M%S.log")
     started = time.monotonic()
-    print(f"Snakemake writes to {log}. Ctrl-C stops the jobs; the same command goes on from their checkpoints.", flush=True)
+    print(
+        f"Snakemake writes to {log}. Ctrl-C stops the jobs; the same command goes on from their checkpoints.",
+        flush=True,
+    )
     with open(log, "w") as file:
         process = subprocess.Popen(command(arguments), stdout=file, stderr=subprocess.STDOUT)
         signal.signal(signal.SIGINT, lambda *_: None)  # Snakemake gets it too and ends its jobs
@@ -77,8 +96,10 @@ def main(arguments: list[str]) -> int:
     text = log.read_text(errors="replace")
     if process.returncode and (folder is None or "WorkflowError" in text or "LockException" in text):
         print(error_text(text))
-    if folder and (folder / "ranking.csv").exists() and (folder / "ranking.csv").stat().st_mtime > time.time() - (
-        time.monotonic() - started
+    if (
+        folder
+        and (folder / "ranking.csv").exists()
+        and (folder / "ranking.csv").stat().st_mtime > time.time() - (time.monotonic() - started)
     ):
         show(folder)
     elif folder:
@@ -86,7 +107,10 @@ def main(arguments: list[str]) -> int:
         if process.returncode == 0:
             show(folder)
     minutes = (time.monotonic() - started) / 60
-    print(f"{'Finished' if process.returncode == 0 else 'Ended with failures'} after {minutes:.1f} min.", end=" ")
+    print(
+        f"{'Finished' if process.returncode == 0 else 'Ended with failures'} after {minutes:.1f} min.",
+        end=" ",
+    )
     if folder:
         print(f"Table: {folder}/ranking.csv  Report: {folder}/report.html")
     if process.returncode:
@@ -103,12 +127,15 @@ def error_text(log: str) -> str:
 
 
 def show(folder: Path) -> None:
-    import pandas as pd
+    from ionraman.ranking import read_ranking
 
-    table = pd.read_csv(folder / "ranking.csv")
-    table["rank"] = table["rank"].astype("Int64")
+    table = read_ranking(folder / "ranking.csv")
     reasons = table[table["status"] != "complete"]
-    print(table[[c for c in COLUMNS if c in table]].to_string(index=False, na_rep="", float_format="{:.3g}".format))
+    print(
+        table[[c for c in COLUMNS if c in table]].to_string(
+            index=False, na_rep="", float_format="{:.3g}".format
+        )
+    )
     for _, row in reasons.iterrows():
         print(f"{row['candidate']} {row['temperature_K']:g} K: {row['status']}: {row['reason']}")
 

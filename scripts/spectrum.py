@@ -47,7 +47,10 @@ def main() -> None:
         return
     table = density.to_table(temperature, laser_nm=raman["laser_nm"])
     table.to_csv(run / "spectrum.csv", index=False, float_format="%.6g")
-    extra = {"alpha_model": polarizability["alpha_model"], "alpha_model_sha256": polarizability["alpha_model_sha256"]}
+    extra = {
+        "alpha_model": polarizability["alpha_model"],
+        "alpha_model_sha256": polarizability["alpha_model_sha256"],
+    }
     write_json(arguments.output, {"status": "complete", "reason": ""} | extra | marker.to_dict())
 
 

@@ -28,13 +28,18 @@ def lines(folder: Path) -> list[str]:
         if status.status == "failed" and status.log:
             logs.append(f"log of {status.candidate} {status.temperature_K:g} K: {status.log}")
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
+    table = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip()
+        for row in rows
+    ]
     return table + logs
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("campaign", nargs="?", help="name of the campaign, or its folder (default: the latest)")
+    parser.add_argument(
+        "campaign", nargs="?", help="name of the campaign, or its folder (default: the latest)"
+    )
     name = parser.parse_args().campaign
     if name is None:
         found = sorted(Path("results").glob("*/campaign.json"), key=lambda path: path.stat().st_mtime)
@@ -44,6 +49,8 @@ if __name__ == "__main__":
     else:
         folder = Path(name) if Path(name).is_dir() else Path("results") / name
     if not (folder / "campaign.json").exists():
-        raise SystemExit(f"{folder} holds no campaign.json; campaigns: {', '.join(p.parent.name for p in Path('results').glob('*/campaign.json')) or 'none'}.")
+        raise SystemExit(
+            f"{folder} holds no campaign.json; campaigns: {', '.join(p.parent.name for p in Path('results').glob('*/campaign.json')) or 'none'}."
+        )
     print(f"{folder}")
     print("\n".join(lines(folder)))

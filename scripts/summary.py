@@ -15,7 +15,9 @@ parser.add_argument("--sigma-source", default="")
 parser.add_argument("--gap-eV", default="None")
 arguments = parser.parse_args()
 
-records = {name: read_json(getattr(arguments, name)) for name in ("structure", "dynamics", "transport", "marker")}
+records = {
+    name: read_json(getattr(arguments, name)) for name in ("structure", "dynamics", "transport", "marker")
+}
 records["structure"].pop("atoms", None)
 first_bad = next((record for record in records.values() if record["status"] != "complete"), records["marker"])
 records["structure"] |= {

@@ -4,6 +4,7 @@ Commands and events: https://chromedevtools.github.io/devtools-protocol/
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -31,16 +32,17 @@ class Chromium:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         command_read, self._write = os.pipe()
         self._read, answer_write = os.pipe()
-        # The browser takes commands from descriptor 3 and answers on 4.
+        # The browser takes commands from descriptor 3 and answers on 4; ours are moved out of their way.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (command_read, answer_write)]
+        arguments = [program, *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{command_read} 4>&{answer_write}', "sh"]
-            + [program, *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
-            pass_fds=(command_read, answer_write),
+            ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", *arguments],
+            pass_fds=ends,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(command_read)
-        os.close(answer_write)
+        for end in (command_read, answer_write, *ends):
+            os.close(end)
         self._number, self._buffer, self._session = 0, b"", None
         self.events: list[dict] = []
         target = next(t for t in self.send("Target.getTargets")["targetInfos"] if t["type"] == "page")
@@ -116,13 +118,17 @@ class Chromium:
     def type(self, text: str) -> None:
         self.send("Input.insertText", text=text)
 
-    def click(self, selector: str) -> None:
-        """Click the middle of an element with the mouse."""
-        x, y = self.run(
+    def middle(self, selector: str) -> list[float]:
+        """Scroll an element into view and return its middle."""
+        return self.run(
             "(e => { e.scrollIntoView({block: 'center', behavior: 'instant'});"
             "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })"
             f"(document.querySelector({json.dumps(selector)}))"
         )
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element with the mouse."""
+        x, y = self.middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

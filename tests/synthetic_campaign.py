@@ -158,7 +158,7 @@ CAMPAIGN_INFO = {
     "confidence": 0.95,
     "version": "0.1.0",
     "models": [
-        {"role": "forces", "name": "small", "sha256": FORCE_SHA, "licence": "BSD-3-Clause"},
-        {"role": "polarizability", "name": "small", "sha256": ALPHA_SHA, "licence": "BSD-3-Clause"},
+        {"role": "force", "name": "small", "sha256": FORCE_SHA, "licence": "BSD-3-Clause"},
+        {"role": "alpha", "name": "small", "sha256": ALPHA_SHA, "licence": "BSD-3-Clause"},
     ],
 }

@@ -1,11 +1,15 @@
 import math
 import random
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 import pytest
+from ionraman.marker import Marker, low_frequency
 from ionraman.ordering import DRAWS, draw_diffusivity, draw_intensity, pareto_layers
-from ionraman.ranking import rank, read_ranking
+from ionraman.raman import spectral_density
+from ionraman.ranking import _PARTS, rank, read_ranking
+from ionraman.transport import Diffusion
 from scipy.stats import t
 from synthetic_campaign import campaign, marker, summary, transport
 
@@ -283,6 +287,8 @@ def test_result_depends_on_neither_order_nor_repetition():
 def test_table_survives_its_csv_file(tmp_path):
     rows = campaign()
     rows[0]["candidate"], rows[1]["candidate"] = "NA", "1e5"
+    for row in rows[:8]:
+        row["marker"]["chi_low"] = random.Random(row["candidate"]).random() * 1e-17  # every digit counts
     table = ranked(rows)
     table.to_csv(tmp_path / "ranking.csv", index=False)
     again, exact = read_ranking(tmp_path / "ranking.csv"), table.drop(columns="tags").replace("", None)
@@ -297,6 +303,19 @@ def test_wrong_input_is_refused_in_words():
         ranked(campaign(), key="speed")
     with pytest.raises(ValueError, match="NaCl occurs twice at 300 K"):
         ranked(campaign(), missing=[{"candidate": "NaCl", "temperature_K": 300.0, "status": "failed"}])
+
+
+def test_columns_are_fields_of_the_results():
+    for part, result in (("transport", Diffusion), ("marker", Marker)):
+        assert set(_PARTS[part]) <= {field.name for field in fields(result)}
+    density = spectral_density(
+        np.random.default_rng(0).normal(size=(4, 4096, 2, 1, 1)) * np.eye(3) + 9, 0.01, 500.0
+    )
+    real = low_frequency(density, 300.0, n_atoms=8, nu_max_cm=480.0).to_dict()
+    rows = [summary("a", marker=real, transport=transport("diffusing"))]
+    rows.append(summary("b", marker=marker(1e3 * real["I_low_A3"]), transport=transport("few jumps")))
+    table = ranked(rows, key="I_low")
+    assert names(table) == ["b", "a"] and table["tie_group"].tolist() == [1, 2]
 
 
 def test_nothing_ranked_is_still_a_table():

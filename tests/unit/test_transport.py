@@ -8,7 +8,7 @@ from ionraman import slopes
 from ionraman.displacements import mobile_paths, msd_tensor
 from ionraman.jumps import NetJumps, PeriodicSites, find_sites, net_jumps
 from ionraman.slopes import choose_interval, replica_interval
-from ionraman.transport import Diffusion, diffusion, jump_interval
+from ionraman.transport import Diffusion, _objection, diffusion, jump_interval
 
 STEP = 0.1  # ps between frames
 CUBE = np.array([[i, j, k] for i in range(3) for j in range(3) for k in range(3)], float)
@@ -189,7 +189,7 @@ def test_drift_of_the_host_changes_nothing():
 def test_undetermined_says_why():
     positions, species = vibrating(walkers(7, 2, 150, 0.05), 7)
     short = diffusion(positions, 12 * np.eye(3), species, "Na", STEP)
-    assert short.verdict == "undetermined" and "16.7 ps" in short.reason and np.isnan(short.D_high)
+    assert short.verdict == "undetermined" and "too short" in short.reason and np.isnan(short.D_high)
     positions, species = vibrating(walkers(7, 1, 600, 0.0), 7)
     single = diffusion(positions, 12 * np.eye(3), species, "Na", STEP)
     assert single.verdict == "undetermined" and "two replicas" in single.reason
@@ -205,6 +205,16 @@ def test_few_ions_that_jump_often_are_no_diffusion():
     positions, species = vibrating(paths, 9)
     found = diffusion(positions, 12 * np.eye(3), species, "Na", STEP)
     assert found.verdict == "undetermined" and "4 different ions" in found.reason and np.isnan(found.D_cm2_s)
+
+
+@pytest.mark.parametrize("slope, factor, reason", [
+    (0.69, 1.0, "t^0.69"), (1.21, 1.0, "faster than by diffusion"), (0.9, 0.19, "only 0.19"),
+    (np.nan, 1.0, "t^nan"), (0.71, 0.21, ""), (1.19, 1.5, ""),
+])
+def test_objections_to_many_jumps(slope, factor, reason):
+    record = {"jumps_per_replica": [50, 60], "ions_jumped": 9, "log_slope": slope, "fit_high_ps": 30.0,
+              "D_replicas_low": 1e-7, "correlation_factor": factor}
+    assert reason in _objection(record) and bool(reason) == bool(_objection(record))
 
 
 def test_given_sites_are_used():

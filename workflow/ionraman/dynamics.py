@@ -8,29 +8,26 @@ the trajectory is bit for bit that of an uninterrupted run. A member that blows 
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch_sim as ts
 from ase import Atoms
-from torch_sim.integrators.md import MDState
-from torch_sim.integrators.npt import NPTCRescaleState, npt_crescale_anisotropic_step, npt_crescale_init
+from torch_sim.integrators.npt import npt_crescale_anisotropic_step, npt_crescale_init
 from torch_sim.integrators.nve import nve_step
 from torch_sim.integrators.nvt import nvt_langevin_init, nvt_langevin_step
 from torch_sim.units import MetalUnits
 
-from ionraman import guards, raman
+from ionraman import checkpoint, guards, raman
+from ionraman.checkpoint import Progress
 from ionraman.potentials import Potential
 from ionraman.protocol import Member, Protocol, digest
-from ionraman.trajectory import trajectory_store, write_atomically, write_json
+from ionraman.trajectory import trajectory_store, write_json
 from ionraman.units import KB_EV
 
 FS = MetalUnits.time / 1000.0
@@ -46,23 +43,6 @@ LINE_PS = 1.5
 
 class Stopped(RuntimeError):
     """The run was asked to stop; everything up to now is on disk."""
-
-
-@dataclass
-class _Progress:
-    """Where the batch stands; with the state, all that a checkpoint holds."""
-
-    stage: str = "npt"
-    step: int = 0
-    alive: list[int] = field(default_factory=list)
-    cells: list[np.ndarray] = field(default_factory=list)
-    lines: list[np.ndarray] = field(default_factory=list)
-    records: list[dict] = field(default_factory=list)
-    first_mean: dict[int, np.ndarray] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-_ARRAYS = ("cells", "lines", "first_mean")
 
 
 class Engine:
@@ -115,7 +95,7 @@ class Engine:
         for store in self.stores:
             for path in store.paths():
                 path.unlink()
-        self.progress = _Progress(
+        self.progress = Progress(
             alive=list(range(len(self.members))),
             records=[{"status": "running", "reason": ""} for _ in self.members],
         )
@@ -125,7 +105,9 @@ class Engine:
             state,
             model,
             optimizer=ts.Optimizer.fire,
-            convergence_fn=ts.generate_force_convergence_fn(self.protocol.relax_fmax_eV_A, include_cell_forces=True),
+            convergence_fn=ts.generate_force_convergence_fn(
+                self.protocol.relax_fmax_eV_A, include_cell_forces=True
+            ),
             max_steps=self.protocol.relax_steps,
             init_kwargs={"cell_filter": ts.CellFilter.frechet},
             autobatcher=False,
@@ -163,7 +145,12 @@ class Engine:
             # The thermostat counts 3N degrees of freedom, but the total momentum is zero.
             kT = self._kT(self.state) * (atoms - 1) / atoms
             self.state = npt_crescale_anisotropic_step(
-                self.state, model, dt=dt, kT=kT, external_pressure=0.0, tau=self.protocol.thermostat_tau_ps * 1000 * FS
+                self.state,
+                model,
+                dt=dt,
+                kT=kT,
+                external_pressure=0.0,
+                tau=self.protocol.thermostat_tau_ps * 1000 * FS,
             )
             self._after_step()
             if not self.progress.alive:
@@ -286,11 +273,15 @@ class Engine:
         if self.should_stop():
             self._save()
             self._report(force=True)
-            raise Stopped(f"stopped in {self.progress.stage} at step {self.progress.step}; run again to go on")
+            raise Stopped(
+                f"stopped in {self.progress.stage} at step {self.progress.step}; run again to go on"
+            )
 
     def _guard(self) -> None:
         targets = self._targets_K(self.state)
-        reasons = guards.blown_up(self.state, targets, self._temperatures_K(), self._model(False).neighbor_list_fn)
+        reasons = guards.blown_up(
+            self.state, targets, self._temperatures_K(), self._model(False).neighbor_list_fn
+        )
         if not reasons:
             return
         repeat = self.state.n_systems // len(self.progress.alive)
@@ -351,14 +342,14 @@ class Engine:
         write_json(member.folder / "trajectory" / "progress.json", record)
 
     def _cell_settled(self) -> bool:
-        """Means of the volume over the second and the last third agree within 2 standard errors (block averages)."""
+        """Means of the volume over the second and the last third agree within 2 standard errors."""
         volumes = np.abs(np.linalg.det(np.array(self.progress.cells)))
         third = len(volumes) // 3
-        middle, last = volumes[third : 2 * third], volumes[-third:]
         if third < 10:
             return True
-        error = np.sqrt(sum(_block_error(part) ** 2 for part in (middle, last)))
-        return bool(np.all(np.abs(middle.mean(axis=0) - last.mean(axis=0)) <= 2 * error))
+        middle, last = volumes[third : 2 * third], volumes[-third:]
+        errors = [_squared_error(np.concatenate([middle[:, k], last[:, k]]), third) for k in range(volumes.shape[1])]
+        return bool(np.all(np.abs(middle.mean(axis=0) - last.mean(axis=0)) <= 2 * np.sqrt(2 * np.array(errors))))
 
     def _done_steps(self) -> int:
         order = ["npt", "nvt", "production", "done"]
@@ -373,7 +364,8 @@ class Engine:
             return
         self._reported = now
         total = sum(
-            self.protocol.steps(t) for t in (self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps)
+            self.protocol.steps(t)
+            for t in (self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps)
         )
         done = min(self._done_steps(), total)
         speed = (done - self.resumed_step) / max(now - self.resumed_clock, 1e-9)
@@ -403,24 +395,7 @@ class Engine:
         self.clock = time.monotonic()
         for record in self.progress.records:
             record["seconds"] = round(self.progress.seconds, 1)
-        progress = {key: value for key, value in vars(self.progress).items() if key not in _ARRAYS}
-        arrays = {key: torch.as_tensor(np.array(getattr(self.progress, key))) for key in ("cells", "lines")}
-        first_mean = {index: torch.as_tensor(mean) for index, mean in self.progress.first_mean.items()}
-        attributes = {key: value for key, value in self.state.attributes.items() if isinstance(value, torch.Tensor)}
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "digests": self.digests,
-                "progress": json.dumps(progress | ({"stage": stage} if stage else {})),
-                "arrays": arrays,
-                "first_mean": first_mean,
-                "state_class": type(self.state).__name__,
-                "state": attributes,
-                "generator": self.state.rng.get_state(),
-            },
-            buffer,
-        )
-        write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
+        checkpoint.save(self.folder / "checkpoint.pt", self.digests, self.progress, self.state, stage)
 
     def _write_segments(self) -> None:
         positions = np.array([frame[0] for frame in self.frames])
@@ -458,26 +433,10 @@ class Engine:
     def _restore(self) -> bool:
         self.frames: list[tuple] = []
         self.first_frame = 0
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        stored = checkpoint.load(self.folder / "checkpoint.pt", self.digests, self.device)
+        if stored is None:
             return False
-        try:
-            stored = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception:  # a damaged file of any kind means the same: there is no checkpoint
-            path.rename(path.with_suffix(".damaged"))
-            return False
-        if stored["digests"] != self.digests:
-            return False
-        self.progress = _Progress(**json.loads(stored["progress"]))
-        self.progress.cells, self.progress.lines = (
-            list(stored["arrays"][key].cpu().numpy()) for key in ("cells", "lines")
-        )
-        self.progress.first_mean = {index: mean.cpu().numpy() for index, mean in stored["first_mean"].items()}
-        classes = {"MDState": MDState, "NPTCRescaleState": NPTCRescaleState}
-        self.state = classes[stored["state_class"]](**stored["state"])
-        generator = torch.Generator(device=self.device)
-        generator.set_state(stored["generator"].cpu())
-        self.state.rng = generator
+        self.progress, self.state = stored
         if self.progress.stage == "production":
             stride = self.protocol.stride
             self.first_frame = -(-self.progress.step // stride)
@@ -486,7 +445,17 @@ class Engine:
         return True
 
 
-def _block_error(series: np.ndarray, blocks: int = 5) -> np.ndarray:
-    """Standard error of the mean of a correlated series (first axis) from contiguous blocks."""
-    means = np.array([part.mean(axis=0) for part in np.array_split(series, blocks)])
-    return means.std(axis=0, ddof=1) / np.sqrt(blocks)
+def _squared_error(series: np.ndarray, count: int) -> float:
+    """Squared standard error of the mean of `count` samples of a correlated series: variance times 2 tau/count.
+
+    tau is the integrated correlation time, in samples, summed up to the first lag beyond 5 tau (Sokal's window).
+    """
+    centred = series - series.mean()
+    spectrum = np.abs(np.fft.rfft(centred, 2 * len(series))) ** 2
+    correlation = np.fft.irfft(spectrum)[: len(series)] / np.arange(len(series), 0, -1)
+    if correlation[0] <= 0:
+        return 0.0
+    tau = 0.5 + np.cumsum(correlation[1:] / correlation[0])
+    window = np.flatnonzero(np.arange(1, len(series)) >= 5 * tau)
+    chosen = tau[window[0]] if len(window) else tau[-1]
+    return float(correlation[0] * max(2 * chosen, 1.0) / count)

@@ -44,7 +44,9 @@ def evaluate_run(
         made_of = {"trajectory": metadata["digest"], "model": model.sha256, "frames": frames}
         if stored.get(first, {}).get("made_of") == made_of:
             continue
-        batch = batch_atoms or (CPU_BATCH_ATOMS if model.device.type == "cpu" else probe_batch(model, arrays, metadata))
+        batch = batch_atoms or (
+            CPU_BATCH_ATOMS if model.device.type == "cpu" else probe_batch(model, arrays, metadata)
+        )
         flat = arrays["positions_A"].reshape(replicas * frames, atoms, 3)
         tensors = model.predict_trajectory(flat, np.array(metadata["cell_A"]), species, batch)
         tensors = tensors.reshape(replicas, frames, *tensors.shape[1:]).astype(np.float32)

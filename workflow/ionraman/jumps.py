@@ -27,7 +27,7 @@ ASSIGN_PS = 0.25
 """Positions are averaged over this time before an ion is given to its nearest site."""
 
 MERGE_SHARE, MERGE_A = 0.7, (1.0, 2.8)
-"""Maxima nearer than this share of the distance between ions are one site; least and largest such distance."""
+"""Maxima nearer than this share of the distance between ions are one site; bounds of that distance."""
 
 SMOOTHING_A = 0.4
 VOXEL_A = 0.3
@@ -192,10 +192,10 @@ def _centred(sites: NDArray, points: NDArray, merge: float, cell: NDArray) -> tu
 
 
 def _merge_distance(centres: NDArray, cell: NDArray) -> float:
-    """Share of the distance of neighbouring ions (median over up to 20 moments)."""
+    """Share of the distance of neighbouring ions (median over up to 8 moments)."""
     if centres.shape[2] == 1:
         return MERGE_A[1]
-    moments = np.linspace(0, centres.shape[1] - 1, min(20, centres.shape[1])).astype(int)
+    moments = np.linspace(0, centres.shape[1] - 1, min(8, centres.shape[1])).astype(int)
     spacings = [PeriodicSites(snapshot, cell).spacing() for snapshot in centres[0, moments]]
     return float(np.clip(MERGE_SHARE * np.median(spacings), *MERGE_A))
 

@@ -1,7 +1,7 @@
 """Model folders: weights as safetensors, the constructor's arguments as JSON, nothing pickled.
 
-A folder holds `model.json` (class name, arguments, elements, units, standardisation of labels, provenance) and one
-`member_<k>.safetensors` per member. The module is rebuilt by calling the MACE class with the stored arguments and loading
+A folder holds `model.json` (class name, arguments, elements, standardisation of labels: what decides the values), one
+`member_<k>.safetensors` per member, and `card.json` (data, errors, licence: what may be edited without changing the model). The module is rebuilt by calling the MACE class with the stored arguments and loading
 the weights, so that reading a model runs no code from the file.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from e3nn import o3
 from mace import modules
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 CLASSES = {"ScaleShiftMACE": modules.ScaleShiftMACE, "AtomicDielectricMACE": modules.AtomicDielectricMACE}
 GATES = {"silu": torch.nn.functional.silu, "tanh": torch.tanh, None: None}
@@ -62,22 +63,28 @@ def decode_arguments(encoded: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def save(folder: Path | str, arguments: dict[str, Any], members: list[torch.nn.Module], information: dict) -> None:
-    """Write the members, all of one class and built with the same `arguments`, and what describes them."""
+def save(
+    folder: Path | str, arguments: dict[str, Any], members: list[torch.nn.Module], decisive: dict, card: dict
+) -> None:
+    """Write the members, all of one class and built with the same `arguments`.
+
+    decisive goes to model.json with the arguments (kind, elements, standardisation); card to card.json.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("member_*.safetensors"):
         old.unlink()
     for number, member in enumerate(members):
         state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
-        save_file(state, folder / f"member_{number}.safetensors")
+        (folder / f"member_{number}.safetensors").write_bytes(serialise(state))
     record = {
         "class": type(members[0]).__name__,
         "dtype": str(next(members[0].parameters()).dtype).removeprefix("torch."),
         "arguments": encode_arguments(arguments),
-        **information,
+        **decisive,
     }
     (folder / "model.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
 
 def load(folder: Path | str) -> tuple[list[torch.nn.Module], dict]:
@@ -90,7 +97,9 @@ def load(folder: Path | str) -> tuple[list[torch.nn.Module], dict]:
     try:
         record = json.loads((folder / "model.json").read_text())
     except FileNotFoundError:
-        raise ModelError(f"{folder} holds no model.json: give a model folder or a MACE .model file.") from None
+        raise ModelError(
+            f"{folder} holds no model.json: give a model folder or a MACE .model file."
+        ) from None
     except json.JSONDecodeError as error:
         raise ModelError(f"{folder / 'model.json'} is not valid JSON ({error}).") from error
     files = sorted(folder.glob("member_*.safetensors"))

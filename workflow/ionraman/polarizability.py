@@ -93,7 +93,9 @@ class PolarizabilityModel:
     def _tensors(self, positions, numbers, graph, cells, species: list[str]) -> torch.Tensor:
         missing = sorted({chemical_symbols[z] for z in numbers} - set(self.elements))
         if missing:
-            raise ModelError(f"{self.path} does not cover {', '.join(missing)} (it covers {' '.join(self.elements)}).")
+            raise ModelError(
+                f"{self.path} does not cover {', '.join(missing)} (it covers {' '.join(self.elements)})."
+            )
         dtype = next(self.members[0].parameters()).dtype
         count = len(cells)
         fractional = np.einsum("ai,aij->aj", positions, np.linalg.inv(cells)[graph])
@@ -133,7 +135,9 @@ class PolarizabilityModel:
             spherical = _atomic_tensors(member, dict(data))
             summed = torch.zeros(count * len(species), 6, dtype=dtype, device=self.device)
             summed = summed.index_add(0, row, spherical)
-            tensors = spherical_to_cartesian(summed, member.change_of_basis).reshape(count, len(species), 3, 3)
+            tensors = spherical_to_cartesian(summed, member.change_of_basis).reshape(
+                count, len(species), 3, 3
+            )
             result.append(constant + self.scale_A3 * tensors)
         return torch.stack(result, dim=1)
 
@@ -189,7 +193,9 @@ def check_symmetries(model: PolarizabilityModel) -> None:
     symbols = (model.elements * 3)[: max(9, len(model.elements))]
     edge = 2.0 * model.r_max ** (1 / 3) * len(symbols) ** (1 / 3)
     grid = np.array(np.unravel_index(rng.permutation(27)[: len(symbols)], (3, 3, 3))).T
-    atoms = Atoms(symbols, (grid + 0.3 * rng.random((len(symbols), 3))) * edge / 3, cell=np.eye(3) * edge, pbc=True)
+    atoms = Atoms(
+        symbols, (grid + 0.3 * rng.random((len(symbols), 3))) * edge / 3, cell=np.eye(3) * edge, pbc=True
+    )
     rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
     turned = atoms.copy()
@@ -221,7 +227,9 @@ def _atomic_tensors(member: torch.nn.Module, data: dict) -> torch.Tensor:
     and the five anisotropic components.
     """
     outputs: list[torch.Tensor] = []
-    handles = [readout.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for readout in member.readouts]
+    handles = [
+        readout.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for readout in member.readouts
+    ]
     try:
         member(data)
     finally:

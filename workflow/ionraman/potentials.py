@@ -67,14 +67,20 @@ class Potential:
         """ASE calculator."""
         from mace.calculators import MACECalculator
 
-        return MACECalculator(models=[self.module.to(select_device(device))], device=device, default_dtype=dtype)
+        return MACECalculator(
+            models=[self.module.to(select_device(device))], device=device, default_dtype=dtype
+        )
 
     def torchsim(self, device: torch.device, dtype: torch.dtype, stress: bool):
         """torch-sim model of a batch of systems."""
         from torch_sim.models.mace import MaceModel
 
         return MaceModel(
-            self.module, device=device, dtype=dtype, compute_stress=stress, neighbor_list_fn=neighbour_list(device)
+            self.module,
+            device=device,
+            dtype=dtype,
+            compute_stress=stress,
+            neighbor_list_fn=neighbour_list(device),
         )
 
 

@@ -23,7 +23,7 @@ class Protocol:
     relax_steps: int = 300
     relax_fmax_eV_A: float = 0.02
     npt_ps: float = 10.0
-    npt_limit_ps: float = 30.0
+    npt_limit_ps: float = 10.0
     nvt_ps: float = 2.0
     production_ps: float = 100.0
     replicas: int = 5

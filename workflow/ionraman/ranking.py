@@ -129,8 +129,7 @@ def read_ranking(path: Path | str) -> pd.DataFrame:
     """The table that rank returned, from a CSV file written with to_csv(path, index=False)."""
     # A candidate may be called NA or 1e5.
     text = dict.fromkeys(("candidate", "formula"), str)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
-    return table.astype(_TYPES)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""]).astype(_TYPES)
 
 
 def _row(summary: dict) -> dict:

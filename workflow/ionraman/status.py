@@ -63,7 +63,9 @@ def run_status(folder: Path, run: dict) -> RunStatus:
     if not (own / "dynamics.json").exists():
         progress = folder / "packs" / pack / "progress.json"
         if not progress.exists():
-            return answer("dynamics", 0.0, "pending", "molecular dynamics has not started", log=logs["dynamics"])
+            return answer(
+                "dynamics", 0.0, "pending", "molecular dynamics has not started", log=logs["dynamics"]
+            )
         record = read_json(progress)
         share = record["steps_done"] / record["steps_total"]
         if share >= 1:
@@ -76,7 +78,9 @@ def run_status(folder: Path, run: dict) -> RunStatus:
     if not (own / "polarizability.json").exists() and progress.exists():
         record = read_json(progress)
         share = record["frames"] / record["frames_total"]
-        return answer("polarizability", share, "running", f"{share:.0%} of the frames", log=logs["polarizability"])
+        return answer(
+            "polarizability", share, "running", f"{share:.0%} of the frames", log=logs["polarizability"]
+        )
     return answer("polarizability", 0.0, "pending", "waits for analysis", log=logs["polarizability"])
 
 
@@ -86,7 +90,10 @@ def _alive(record: dict) -> tuple[str, str]:
         try:
             os.kill(record["pid"], 0)
         except ProcessLookupError:
-            return "failed", f"the process ended without a word at step {record['steps_done']}; run again to resume"
+            return (
+                "failed",
+                f"the process ended without a word at step {record['steps_done']}; run again to resume",
+            )
         except PermissionError:
             pass
         return "running", ""

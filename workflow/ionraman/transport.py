@@ -124,7 +124,7 @@ def diffusion(
     which meets all of these for some periods: d ln MSD/d ln t <= 1.2 and a correlation factor >= 0.2.
     few jumps: 0 < n_j < 20 s; interval from `jump_interval`.
     not diffusing: n_j = 0; D < max(3.00 s a^2/(6X), (mean slope + t_{.95,R-1} SE)/6).
-    undetermined: the run is too short (30 % of it below the 5 ps of a net jump), a single replica where the
+    undetermined: the run is shorter than 10 ps (twice the 5 ps that confirm a net jump), a single replica where the
     criterion needs several, or n_j >= 20 s jumps that fail another criterion of "diffusing".
 
     Slopes are fitted by least squares, with an intercept, to lags of 10 to 30 % of the run. D_sigma is the
@@ -161,9 +161,9 @@ def diffusion(
         "lag_ps": lags * interval_ps, "msd_A2": msd[:, lags].mean(0), "msd_replicas_A2": msd[:, lags],
         "msd_se_A2": _standard_error(msd[:, lags]),
     }
-    if high < RETURN_PS:
-        return _result(record, "undetermined", f"The run of {run_ps:.3g} ps is too short: 30 % of it must "
-                       f"reach the {RETURN_PS:g} ps of a net jump ({RETURN_PS / FITTED_SHARE:.3g} ps).")
+    if run_ps < 2 * RETURN_PS:
+        return _result(record, "undetermined", f"The run of {run_ps:.3g} ps is too short: a net jump is confirmed "
+                       f"{RETURN_PS:g} ps after it, and as long again must be left to see one.")
 
     fitted = lag_frames(np.linspace(low, high, 60), interval_ps)
     slopes = _slope(fitted * interval_ps, msd[:, fitted].T) / 6

@@ -24,7 +24,8 @@ def write_report(
     ranking: as from ionraman.ranking.rank; summaries: the contents of summary.json of its rows, as far as
     they exist; runs_folder: holds <candidate>/<T>K/msd.csv and spectrum.csv, a missing or unreadable one is
     named on the page. campaign_info: campaign (name), reference_temperature_K, key (of the ranking),
-    confidence, version (of ionraman), and models, a list of {role, name, sha256, licence}.
+    confidence, version (of ionraman), and models, a list of {role, name, sha256, licence} with the role
+    "force" or "alpha"; other entries are not used.
 
     The page depends on its input alone: it holds no date.
     """
@@ -47,6 +48,7 @@ def write_report(
         info=campaign_info,
         opening=words.opening(ranking, campaign_info),
         limits=words.LIMITS,
+        roles=words.ROLES,
         columns=_columns(exponent),
         rows=rows,
         candidates=views,
@@ -54,7 +56,7 @@ def write_report(
         with_curves=sum(curve is not None for curve in found),
         most_rows=curves.MOST_ROWS,
         style=_resource("report.css"),
-        scripts=[_resource("charts.js"), _resource("figures.js"), _resource("report.js")],
+        scripts=[_resource(f"{name}.js") for name in ("axes", "charts", "figures", "report")],
         data=_json(_chart_data(ranking, found)),
     )
     Path(out_path).write_text(page, encoding="utf-8")

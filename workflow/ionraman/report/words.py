@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPT = str.maketrans("0123456789.", "₀₁₂₃₄₅₆₇₈₉.")
+ROLES = {"force": "force field", "alpha": "polarizability model"}
 _KEYS = {
     "pareto": "Pareto layers over low-frequency Raman intensity and diffusivity, inside a layer by intensity",
     "I_low": "low-frequency Raman intensity",
@@ -152,10 +153,10 @@ def _what(table: pd.DataFrame, info: dict) -> str:
 
 def _models(table: pd.DataFrame, info: dict) -> str:
     described = [
-        f"{model['role']}: {model['name']}, SHA-256 {model['sha256'][:12]}, licence {model['licence']}"
+        f"{ROLES[model['role']]} {model['name']}, SHA-256 {model['sha256'][:12]}, licence {model['licence']}"
         for model in info["models"]
     ]
-    text = f"Models – {'; '.join(described)}." if described else "No model is recorded."
+    text = f"Models: {'; '.join(described)}." if described else "No model is recorded."
     if lengths := _range(table["production_ps"]):
         text += f" Molecular dynamics: {_range(table['replicas'])} replicas of {lengths} ps for each run"
         text += f", in steps of {_range(table['timestep_fs'])} fs."

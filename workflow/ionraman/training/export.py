@@ -13,13 +13,13 @@ from ionraman import modelfile
 _UNUSED = ("edge_irreps", "cueq_config", "embedding_specs", "readout_cls", "error")
 
 
-def export_force_field(model: torch.nn.Module, folder: Path | str, information: dict) -> None:
+def export_force_field(model: torch.nn.Module, folder: Path | str, card: dict) -> None:
     """Write a ScaleShiftMACE as a model folder.
 
     Args:
         model: the trained module.
         folder: created or overwritten.
-        information: licence, data, errors and how it was made; kept in model.json.
+        card: licence, data, errors and how it was made.
 
     Raises:
         ModelError: the folder does not rebuild the module (compared parameter by parameter).
@@ -29,7 +29,7 @@ def export_force_field(model: torch.nn.Module, folder: Path | str, information: 
     arguments["MLP_irreps"] = str(model.readouts[-1].hidden_irreps)
     arguments["distance_transform"] = arguments["distance_transform"] or "None"
     elements = [chemical_symbols[z] for z in arguments["atomic_numbers"]]
-    modelfile.save(folder, arguments, [model], {"elements": elements, **information})
+    modelfile.save(folder, arguments, [model], {"kind": "force", "elements": elements}, card)
     rebuilt = modelfile.load(folder)[0][0]
     for (name, stored), loaded in zip(model.state_dict().items(), rebuilt.state_dict().values(), strict=True):
         if not torch.equal(stored.cpu(), loaded):

@@ -18,6 +18,7 @@ import mace  # noqa: F401  (before e3nn)
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from e3nn import o3
 from mace import modules
 
@@ -120,13 +121,17 @@ def fit_member(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    member = modules.AtomicDielectricMACE(**architecture.arguments(numbers, _neighbours(frames, architecture.r_max)))
+    member = modules.AtomicDielectricMACE(
+        **architecture.arguments(numbers, _neighbours(frames, architecture.r_max))
+    )
     average = copy.deepcopy(member)
     means, scale = standard
     model = PolarizabilityModel(Path("."), "", [member], means, scale, {}, torch.device("cpu"))
     sd_a, sd_beta = (torch.as_tensor(x, dtype=torch.float32) for x in thermal_deviation(alpha, materials))
     target = torch.as_tensor(alpha, dtype=torch.float32)
-    optimiser = torch.optim.AdamW(member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True)
+    optimiser = torch.optim.AdamW(
+        member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
+    )
     steps = epochs * -(-len(frames) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     start = time.monotonic()
@@ -179,19 +184,18 @@ def export(
     numbers: Sequence[int],
     architecture: Architecture,
     standard: tuple[dict[str, float], float],
-    information: dict,
+    card: dict,
 ) -> None:
     """Write the ensemble as a model folder that `ionraman.polarizability.load` reads."""
     arguments = architecture.arguments(numbers, _neighbours(frames, architecture.r_max))
     means, scale = standard
-    record = {
+    elements = [chemical_symbols[z] for z in numbers]
+    decisive = {
         "kind": "alpha",
-        "units": {"alpha": "A^3"},
+        "elements": elements,
         "standardisation": {"means_A3": means, "scale_A3": scale},
-        "architecture": asdict(architecture),
-        **information,
     }
-    modelfile.save(folder, arguments, members, record)
+    modelfile.save(folder, arguments, members, decisive, card | {"architecture": asdict(architecture)})
 
 
 def _neighbours(frames: Sequence[Atoms], r_max: float) -> float:

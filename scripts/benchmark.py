@@ -1,0 +1,201 @@
+"""Speed, side by side with the alternative, in one run: dynamics against ASE, polarizability against a calculator, analysis.
+
+Figures are ratios of medians over repeats that alternate between the two. Run it on an idle machine.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from arguments import limit_threads
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("what", nargs="*", default=["dynamics", "polarizability", "analysis"])
+parser.add_argument("--device", default="cpu")
+parser.add_argument("--repeats", type=int, default=5)
+parser.add_argument("--frames", type=int, default=100_000, help="of the analysis, over 4 replicas")
+parser.add_argument("--atoms", type=int, default=128, help="of the analysis")
+parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+arguments = parser.parse_args()
+limit_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cell():
+    """The 63-atom cell of Na3SbS4_W, rattled."""
+    from ionraman.structures import build
+
+    recipe = "Sb->W 0.125; Na-vacancy 0.125"
+    file = ROOT / "config/structures/Na3SbS4_cub.cif"
+    atoms = build(file, mobile="Na", carriers=recipe, min_image_A=11, max_atoms=64, seed=1).atoms
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def medians(programs: dict, repeats: int) -> dict[str, float]:
+    """Median seconds of each program, run in turn."""
+    times = {name: [] for name in programs}
+    for _ in range(repeats + 1):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            program()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def dynamics() -> None:
+    import torch
+    import torch_sim as ts
+    from ase import units
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+    from ase.md.verlet import VelocityVerlet
+    from torch_sim.integrators.nve import nve_init, nve_step
+
+    from ionraman import potentials
+    from ionraman.dynamics import FS
+    from ionraman.units import KB_EV
+
+    torch.set_num_threads(1)
+    device = potentials.select_device(arguments.device)
+    potential = potentials.load(ROOT / "workflow/models/force-small")
+    steps, atoms = 20, cell()
+    for count in (1, 4, 8):
+        model = potential.torchsim(device, torch.float32, stress=False)
+        state = ts.initialize_state([atoms] * count, device, torch.float32)
+        state.rng = 1
+        state = nve_init(state, model, kT=torch.tensor(KB_EV * 800, device=device))
+        inside, forward = [0.0], model.model.forward
+
+        def timed(*args, forward=forward, inside=inside, **kwargs):
+            start = time.perf_counter()
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                inside[0] += time.perf_counter() - start
+
+        def ours(state=state, model=model):
+            for _ in range(steps):
+                nve_step(state, model, dt=2 * FS)
+
+        runs = []
+        for seed in range(count):
+            own = atoms.copy()
+            own.calc = potential.calculator(arguments.device, "float32")
+            MaxwellBoltzmannDistribution(
+                own, temperature_K=800, rng=__import__("numpy").random.default_rng(seed)
+            )
+            runs.append(VelocityVerlet(own, 2 * units.fs))
+
+        def ase(runs=runs):
+            for run in runs:
+                run.run(steps)
+
+        found = medians({"ours": ours, "ase": ase}, arguments.repeats)
+        model.model.forward = timed
+        start = time.perf_counter()
+        ours()
+        whole = time.perf_counter() - start
+        per_step = {name: seconds / steps / count * 1e3 for name, seconds in found.items()}
+        print(
+            f"dynamics, {count} x {len(atoms)} atoms: {per_step['ours']:.1f} ms per step and system, ASE {per_step['ase']:.1f} ms: "
+            f"{found['ase'] / found['ours']:.2f} times as fast as ASE; outside the model {1 - inside[0] / whole:.1%} "
+            "(neighbour list and integrator)"
+        )
+
+
+def polarizability() -> None:
+    import numpy as np
+    import torch
+    from mace.calculators import MACECalculator
+
+    from ionraman import polarizability, potentials
+
+    torch.set_num_threads(1)
+    model = polarizability.load(
+        ROOT / "workflow/models/alpha-small", potentials.select_device(arguments.device)
+    )
+    atoms, frames = cell(), 32
+    rng = np.random.default_rng(0)
+    positions = atoms.positions + rng.normal(0, 0.05, (frames, len(atoms), 3))
+    symbols = atoms.get_chemical_symbols()
+    calculators = [
+        MACECalculator(
+            models=[member],
+            model_type="DipolePolarizabilityMACE",
+            device=arguments.device,
+            default_dtype="float32",
+        )
+        for member in model.members
+    ]
+
+    def one_by_one():
+        for frame in positions:
+            atoms.positions = frame
+            for calculator in calculators:
+                calculator.calculate(atoms)
+
+    batches = {
+        f"batch of {size} atoms": lambda size=size: model.predict_trajectory(
+            positions, atoms.cell.array, symbols, size
+        )
+        for size in (64, 128, 256, 512, 1024, 2048)
+    }
+    found = medians(batches | {"calculator": one_by_one}, arguments.repeats)
+    for name, seconds in found.items():
+        print(
+            f"polarizability, {len(model.members)} members, {name}: {seconds / frames * 1e3:.1f} ms per frame, "
+            f"{found['calculator'] / seconds:.2f} times as fast as the calculator frame by frame"
+        )
+
+
+def analysis() -> None:
+    """In a process of its own, so that its peak memory is that of the analysis."""
+    if not arguments.inside:
+        options = [f"--frames={arguments.frames}", f"--atoms={arguments.atoms}", "--inside"]
+        subprocess.run([sys.executable, __file__, "analysis", *options], check=True)
+        return
+    import numpy as np
+
+    from ionraman.marker import low_frequency
+    from ionraman.raman import spectral_density
+    from ionraman.transport import diffusion
+
+    # A lattice gas with thermal motion: a quarter of the mobile ions' sites are empty.
+    rng, replicas = np.random.default_rng(0), 4
+    frames, atoms = arguments.frames // replicas, arguments.atoms
+    edge = round((atoms / 2 * 4 / 3) ** (1 / 3) + 0.5)
+    grid = np.array(np.unravel_index(np.arange(edge**3), (edge,) * 3)).T * 3.5
+    mobile = atoms // 2
+    positions = np.empty((replicas, frames, atoms, 3), np.float32)
+    for replica in range(replicas):
+        start = grid[rng.permutation(len(grid))[:mobile]]
+        hops = np.zeros((frames, mobile, 3), np.float32)
+        for _ in range(frames // 200):
+            hops[rng.integers(frames), rng.integers(mobile), rng.integers(3)] += rng.choice([-3.5, 3.5])
+        positions[replica, :, :mobile] = start + hops.cumsum(axis=0)
+        positions[replica, :, mobile:] = grid[: atoms - mobile] + 1.75
+    positions += rng.normal(0, 0.15, positions.shape).astype(np.float32)
+    alpha = rng.normal(0, 1, (replicas, frames, 2, 3, 3))
+    alpha = alpha + np.swapaxes(alpha, -1, -2) + 100 * np.eye(3)
+    cell_A, species = np.eye(3) * edge * 3.5, ["Na"] * mobile + ["S"] * (atoms - mobile)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    start = time.perf_counter()
+    result = diffusion(positions, cell_A, species, "Na", 0.01, temperature_K=800)
+    transport = time.perf_counter() - start
+    density = spectral_density(alpha, 0.01, 4000.0)
+    low_frequency(density, 800, n_atoms=atoms, nu_max_cm=600)
+    whole = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"analysis, {arguments.frames} frames of {atoms} atoms: {whole:.1f} s ({transport:.1f} s transport, verdict "
+        f"{result.verdict}), peak memory {peak:.2f} GB (input {before:.2f} GB)"
+    )
+
+
+for what in arguments.what:
+    {"dynamics": dynamics, "polarizability": polarizability, "analysis": analysis}[what]()

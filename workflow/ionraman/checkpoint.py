@@ -1,0 +1,86 @@
+"""Checkpoints of a batch: everything that the next step depends on, in one file that is replaced whole.
+
+The file holds tensors and JSON text only and is read without unpickling objects.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch_sim.integrators.md import MDState
+from torch_sim.integrators.npt import NPTCRescaleState
+
+from ionraman.trajectory import write_atomically
+
+_STATES = {cls.__name__: cls for cls in (MDState, NPTCRescaleState)}
+_ARRAYS = ("cells", "lines", "first_mean")
+
+
+@dataclass
+class Progress:
+    """Where a batch stands.
+
+    stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A; lines:
+    velocities of the last part of NVT; records: one per member; first_mean: mean positions in the first segment.
+    """
+
+    stage: str = "npt"
+    step: int = 0
+    alive: list[int] = field(default_factory=list)
+    cells: list[np.ndarray] = field(default_factory=list)
+    lines: list[np.ndarray] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
+    first_mean: dict[int, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def save(
+    path: Path, digests: list[str], progress: Progress, state: MDState, stage: str | None = None
+) -> None:
+    """Write a checkpoint; `stage` overrides the stage that a later run starts in."""
+    plain = {key: value for key, value in vars(progress).items() if key not in _ARRAYS}
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "digests": digests,
+            "progress": json.dumps(plain | ({"stage": stage} if stage else {})),
+            "arrays": {key: torch.as_tensor(np.array(getattr(progress, key))) for key in ("cells", "lines")},
+            "first_mean": {index: torch.as_tensor(mean) for index, mean in progress.first_mean.items()},
+            "state_class": type(state).__name__,
+            "state": {
+                key: value for key, value in state.attributes.items() if isinstance(value, torch.Tensor)
+            },
+            "generator": state.rng.get_state(),
+        },
+        buffer,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress, MDState] | None:
+    """Read a checkpoint of the same physics; None if there is none, it is of another, or damaged.
+
+    A damaged file is kept under the suffix .damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+    except Exception:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
+        path.replace(path.with_suffix(".damaged"))
+        return None
+    if stored["digests"] != digests:
+        return None
+    progress = Progress(**json.loads(stored["progress"]))
+    progress.cells, progress.lines = (list(stored["arrays"][key].cpu().numpy()) for key in ("cells", "lines"))
+    progress.first_mean = {index: mean.cpu().numpy() for index, mean in stored["first_mean"].items()}
+    state = _STATES[stored["state_class"]](**stored["state"])
+    generator = torch.Generator(device=device)
+    generator.set_state(stored["generator"].cpu())
+    state.rng = generator
+    return progress, state
