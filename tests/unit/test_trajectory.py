@@ -31,6 +31,13 @@ def test_read_cuts_to_the_frames_asked_for(store):
     assert store.read(frames=5)[0]["x"].tolist() == [[0, 1, 2, 3, 4]]
 
 
+def test_ends_reach_over_segments(store):
+    first, last = store.ends("x", 5)
+    assert first.tolist() == [[0, 1, 2, 3, 4]] and last.tolist() == [[2, 3, 4, 5, 6]]
+    first, last = store.ends("x", 2)
+    assert first.tolist() == [[0, 1]] and last.tolist() == [[5, 6]]
+
+
 def test_a_segment_written_again_replaces_what_follows(store):
     store.append(7, frames(7, 2), {})
     store.append(4, frames(40, 1), {})

@@ -18,7 +18,7 @@ from torch_sim.integrators.npt import NPTCRescaleState
 from ionraman.trajectory import write_atomically
 
 _STATES = {cls.__name__: cls for cls in (MDState, NPTCRescaleState)}
-_ARRAYS = ("cells", "lines", "first_mean")
+_ARRAYS = ("cells", "lines")
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Progress:
     """Where a batch stands.
 
     stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A; lines:
-    velocities of the last part of NVT; records: one per member; first_mean: mean positions in the first segment.
+    velocities of the last part of NVT, A/ps; records: one per member.
     """
 
     stage: str = "npt"
@@ -35,7 +35,6 @@ class Progress:
     cells: list[np.ndarray] = field(default_factory=list)
     lines: list[np.ndarray] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
-    first_mean: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -49,8 +48,7 @@ def save(
         {
             "digests": digests,
             "progress": json.dumps(plain | ({"stage": stage} if stage else {})),
-            "arrays": {key: torch.as_tensor(np.array(getattr(progress, key))) for key in ("cells", "lines")},
-            "first_mean": {index: torch.as_tensor(mean) for index, mean in progress.first_mean.items()},
+            "arrays": {key: torch.as_tensor(np.array(getattr(progress, key))) for key in _ARRAYS},
             "state_class": type(state).__name__,
             "state": {
                 key: value for key, value in state.attributes.items() if isinstance(value, torch.Tensor)
@@ -77,8 +75,7 @@ def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress
     if stored["digests"] != digests:
         return None
     progress = Progress(**json.loads(stored["progress"]))
-    progress.cells, progress.lines = (list(stored["arrays"][key].cpu().numpy()) for key in ("cells", "lines"))
-    progress.first_mean = {index: mean.cpu().numpy() for index, mean in stored["first_mean"].items()}
+    progress.cells, progress.lines = (list(stored["arrays"][key].cpu().numpy()) for key in _ARRAYS)
     state = _STATES[stored["state_class"]](**stored["state"])
     generator = torch.Generator(device=device)
     generator.set_state(stored["generator"].cpu())

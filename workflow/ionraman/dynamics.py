@@ -25,7 +25,9 @@ from torch_sim.units import MetalUnits
 
 from ionraman import checkpoint, guards, raman
 from ionraman.checkpoint import Progress
+from ionraman.equilibration import cell_settled
 from ionraman.potentials import Potential
+from ionraman.production import production_record
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import trajectory_store, write_json
 from ionraman.units import KB_EV
@@ -136,7 +138,7 @@ class Engine:
         atoms = torch.bincount(self.state.system_idx).to(self.dtype)
         while True:
             if self.progress.step >= target:
-                settled = self._cell_settled()
+                settled = cell_settled(np.array(self.progress.cells))
                 if settled or self.progress.step >= limit:
                     break
                 target = min(target + self.protocol.steps(self.protocol.npt_ps / 2), limit)
@@ -222,8 +224,10 @@ class Engine:
             if not self.progress.alive:
                 return
         self._save()
-        for position, index in enumerate(self.progress.alive):
-            self._finish(position, index)
+        for index in self.progress.alive:
+            record = self.progress.records[index]
+            record |= production_record(self.members[index], self.protocol, record["mean_cell_A"])
+            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
         self.progress.stage = "done"
         self._save(checkpoint_only=True, stage="production")
 
@@ -311,46 +315,6 @@ class Engine:
         self.state.rng = generator
         self._save(checkpoint_only=True)
 
-    def _finish(self, position: int, index: int) -> None:
-        member, record, store = self.members[index], self.progress.records[index], self.stores[index]
-        arrays, _ = store.read("energy_eV", "temperature_K")
-        energy = arrays["energy_eV"] / len(member.atoms)
-        times = np.arange(energy.shape[1])
-        slopes = np.polyfit(times, energy.T, 1)[0] if len(times) > 1 else np.zeros(len(energy))
-        frames = store.frames()
-        record |= {
-            "status": "complete",
-            "reason": "",
-            "frames": frames,
-            "steps": frames * self.protocol.stride * self.protocol.replicas,
-            "production_ps": frames * self.protocol.sampling_fs / 1000,
-            "drift_meV_atom": float(np.abs(slopes).max() * len(times) * 1000),
-            "mean_temperature_K": float(arrays["temperature_K"].mean()),
-        }
-        last = store.last("positions_A")
-        centres = guards.host_centres(member.atoms.get_chemical_symbols(), member.mobile)
-        moved, limit = guards.centre_displacement(
-            self.progress.first_mean[index], last.mean(axis=1), np.array(record["mean_cell_A"]), centres
-        )
-        record["host_displacement_A"] = moved
-        if moved > limit:
-            record |= {
-                "status": "melted",
-                "reason": f"The host's centres moved by {moved:.1f} A (rms of 1-ps means), more than {limit:.1f} A: "
-                "the host has molten at this temperature.",
-            }
-        write_json(member.folder / "trajectory" / "progress.json", record)
-
-    def _cell_settled(self) -> bool:
-        """Means of the volume over the second and the last third agree within 2 standard errors."""
-        volumes = np.abs(np.linalg.det(np.array(self.progress.cells)))
-        third = len(volumes) // 3
-        if third < 10:
-            return True
-        middle, last = volumes[third : 2 * third], volumes[-third:]
-        errors = [_squared_error(np.concatenate([middle[:, k], last[:, k]]), third) for k in range(volumes.shape[1])]
-        return bool(np.all(np.abs(middle.mean(axis=0) - last.mean(axis=0)) <= 2 * np.sqrt(2 * np.array(errors))))
-
     def _done_steps(self) -> int:
         order = ["npt", "nvt", "production", "done"]
         lengths = [self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps]
@@ -426,7 +390,6 @@ class Engine:
                 "temperature_K": temperatures[:, systems].T,
             }
             self.stores[index].append(self.first_frame, arrays, metadata)
-            self.progress.first_mean.setdefault(index, own.mean(axis=1))
         self.first_frame += len(self.frames)
         self.frames = []
 
@@ -443,19 +406,3 @@ class Engine:
             if any(self.stores[index].frames() < self.first_frame for index in self.progress.alive):
                 return False
         return True
-
-
-def _squared_error(series: np.ndarray, count: int) -> float:
-    """Squared standard error of the mean of `count` samples of a correlated series: variance times 2 tau/count.
-
-    tau is the integrated correlation time, in samples, summed up to the first lag beyond 5 tau (Sokal's window).
-    """
-    centred = series - series.mean()
-    spectrum = np.abs(np.fft.rfft(centred, 2 * len(series))) ** 2
-    correlation = np.fft.irfft(spectrum)[: len(series)] / np.arange(len(series), 0, -1)
-    if correlation[0] <= 0:
-        return 0.0
-    tau = 0.5 + np.cumsum(correlation[1:] / correlation[0])
-    window = np.flatnonzero(np.arange(1, len(series)) >= 5 * tau)
-    chosen = tau[window[0]] if len(window) else tau[-1]
-    return float(correlation[0] * max(2 * chosen, 1.0) / count)

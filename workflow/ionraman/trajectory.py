@@ -120,10 +120,19 @@ class SegmentStore:
             key = next(key for key in stored.files if key != "metadata")
             return self.first_frame(paths[-1]) + stored[key].shape[self.frame_axis]
 
-    def last(self, name: str) -> np.ndarray:
-        """One array of the last segment."""
-        with np.load(self.paths()[-1]) as stored:
-            return stored[name]
+    def ends(self, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last `count` frames of one array; only the segments that hold them are read."""
+        found = []
+        for paths, keep in ((self.paths(), slice(None, count)), (self.paths()[::-1], slice(-count, None))):
+            parts: list[np.ndarray] = []
+            for path in paths:
+                with np.load(path) as stored:
+                    parts.append(stored[name])
+                if sum(part.shape[self.frame_axis] for part in parts) >= count:
+                    break
+            joined = np.concatenate(parts if keep.start is None else parts[::-1], axis=self.frame_axis)
+            found.append(np.moveaxis(np.moveaxis(joined, self.frame_axis, 0)[keep], 0, self.frame_axis))
+        return found[0], found[1]
 
     def read(self, *names: str, frames: int | None = None) -> tuple[dict[str, np.ndarray], dict]:
         """Arrays joined along the frame axis, cut to the first `frames`, and the first segment's metadata.
