@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 
 OVERLAP = 0.7
 """Shortest allowed distance as a share of the sum of covalent radii (conventions, Molecular dynamics)."""
@@ -48,10 +48,14 @@ def blown_up(state, target_K: torch.Tensor, temperature_K: torch.Tensor, neighbo
         index = int(system[pair])
         reasons.setdefault(
             index,
-            f"two atoms came within {vector[pair].norm():.2f} A, less than {OVERLAP:g} of the sum of their "
-            "covalent radii",
+            f"{_symbol(state, pairs[0][pair])} and {_symbol(state, pairs[1][pair])} came within "
+            f"{vector[pair].norm():.2f} A, less than {OVERLAP:g} of the sum of their covalent radii",
         )
     return reasons
+
+
+def _symbol(state, atom: torch.Tensor) -> str:
+    return chemical_symbols[int(state.atomic_numbers[atom])]
 
 
 def host_centres(species: list[str], mobile: str) -> np.ndarray:

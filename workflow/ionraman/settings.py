@@ -167,7 +167,7 @@ class Compute(Group):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models are evaluated")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the models")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of one job")
-    pack_size: int = Field(1, ge=1, le=10_000, description="most runs (candidate, temperature) in one job")
+    pack_size: int = Field(2, ge=1, le=10_000, description="most runs (candidate, temperature) in one job")
 
 
 class Settings(Group):
