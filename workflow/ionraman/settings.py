@@ -107,7 +107,7 @@ class Dynamics(Group):
     relax_fmax_eV_A: float = Field(0.02, gt=0, le=1, description="largest force left by the relaxation, eV/A")
     npt_ps: float = Field(10.0, ge=0, description="equilibration at the temperature and zero pressure, ps")
     npt_limit_ps: float = Field(
-        30.0, ge=0, description="end of an equilibration whose cell has not settled, ps"
+        10.0, ge=0, description="end of an equilibration whose cell has not settled, ps"
     )
     nvt_ps: float = Field(2.0, ge=0.2, description="equilibration of the replicas in the mean cell, ps")
     production_ps: float = Field(13.4, gt=0, description="length of each replica, ps")
