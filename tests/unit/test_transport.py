@@ -187,7 +187,7 @@ def test_drift_of_the_host_changes_nothing():
 
 
 def test_undetermined_says_why():
-    positions, species = vibrating(walkers(7, 2, 150, 0.05), 7)
+    positions, species = vibrating(walkers(7, 2, 90, 0.05), 7)
     short = diffusion(positions, 12 * np.eye(3), species, "Na", STEP)
     assert short.verdict == "undetermined" and "too short" in short.reason and np.isnan(short.D_high)
     positions, species = vibrating(walkers(7, 1, 600, 0.0), 7)

@@ -31,6 +31,7 @@ class Campaign:
             "dynamics": dict(DYNAMICS),
             "compute": {"pack_size": 1},
             "ranking": {"key": "I_low"},
+            "raman": {"laser_nm": 785, "nu2_cm": 120},  # 4 ps resolve 50 cm^-1
         }
         self.rows = ["name\tstructure\tmobile\tcarriers\toverrides"]
         self.results = folder / "results" / "tiny"
