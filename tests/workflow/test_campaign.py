@@ -90,7 +90,7 @@ def test_a_deleted_seal_is_written_again_without_new_steps(campaign, finished):
 
 
 def test_a_new_row_plans_itself_and_the_ranking(campaign, finished):
-    campaign.add("second", "structures/NaCl.cif", overrides="seed=5")
+    campaign.add("second", "structures/NaCl.cif", overrides="dynamics.seed=5")
     planned = campaign.planned()
     campaign.rows.pop()
     campaign.write()
