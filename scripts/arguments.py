@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
@@ -15,6 +16,18 @@ def member(text: str) -> tuple[str, float]:
     """'candidate:temperature' as (candidate, temperature in K)."""
     name, _, temperature = text.rpartition(":")
     return name, float(temperature)
+
+
+def pack_parser(description: str) -> argparse.ArgumentParser:
+    """Options of the programs that carry a pack through: members, settings, hardware and model."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--folder", type=Path, required=True, help="of the campaign")
+    parser.add_argument("--members", nargs="+", type=member, required=True)
+    parser.add_argument("--settings", nargs="+", required=True)
+    parser.add_argument("--compute", nargs="+", required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--sha256", required=True)
+    return parser
 
 
 def run_folder(folder: Path, run: tuple[str, float]) -> Path:
@@ -59,6 +72,7 @@ def recording_failure(main: Callable[[], None], folders: list[Path], stage: str)
 __all__ = [
     "limit_threads",
     "member",
+    "pack_parser",
     "read_json",
     "recording_failure",
     "run_folder",

@@ -1,19 +1,12 @@
 """Polarizability along the trajectories of one pack; frames that are on disk are not computed again."""
 
-import argparse
 from pathlib import Path
 
-from arguments import limit_threads, member, read_json, recording_failure, run_folder, settings, write_json
+from arguments import limit_threads, pack_parser, read_json, recording_failure, run_folder, settings, write_json
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = pack_parser(__doc__)
 parser.add_argument("dynamics", type=Path)
 parser.add_argument("output", type=Path)
-parser.add_argument("--folder", type=Path, required=True)
-parser.add_argument("--members", nargs="+", type=member, required=True)
-parser.add_argument("--settings", nargs="+", required=True)
-parser.add_argument("--compute", nargs="+", required=True)
-parser.add_argument("--model", type=Path, required=True)
-parser.add_argument("--sha256", required=True)
 arguments = parser.parse_args()
 compute = settings(arguments.compute)
 limit_threads(compute["threads"])

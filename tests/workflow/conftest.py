@@ -47,7 +47,7 @@ class Campaign:
 
     def command(self, *arguments: str) -> list[str]:
         self.write()
-        profile = ["--profile", "profiles/local", "--configfile", "config/tiny.yaml"]
+        profile = ["--profile", "profiles/local", "--configfile=config/tiny.yaml"]
         return [sys.executable, "-m", "snakemake", *profile, *arguments]
 
     def run(self, *arguments: str, program: str | None = None) -> subprocess.CompletedProcess:
