@@ -43,7 +43,7 @@ def test_record_of_a_finished_run(finished):
     assert arrays["positions_A"].shape == (2, 20, 8, 3)
     assert records[0]["steps"] == 20 * 5 * 2
     assert records[0]["drift_meV_atom"] < 1
-    assert 50 < records[0]["highest_line_cm"] < 600
+    assert 50 < records[0]["highest_line_cm"] < 900  # 0.2 ps blur the upper edge
 
 
 def test_a_run_stopped_again_and_again_is_bit_for_bit_the_same(finished, force_model, tmp_path):
