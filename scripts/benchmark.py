@@ -54,11 +54,10 @@ def dynamics() -> None:
     from ase import units
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
     from ase.md.verlet import VelocityVerlet
-    from torch_sim.integrators.nve import nve_init, nve_step
-
     from ionraman import potentials
     from ionraman.dynamics import FS
     from ionraman.units import KB_EV
+    from torch_sim.integrators.nve import nve_init, nve_step
 
     torch.set_num_threads(1)
     device = potentials.select_device(arguments.device)
@@ -111,9 +110,8 @@ def dynamics() -> None:
 def polarizability() -> None:
     import numpy as np
     import torch
-    from mace.calculators import MACECalculator
-
     from ionraman import polarizability, potentials
+    from mace.calculators import MACECalculator
 
     torch.set_num_threads(1)
     model = polarizability.load(
@@ -160,7 +158,6 @@ def analysis() -> None:
         subprocess.run([sys.executable, __file__, "analysis", *options], check=True)
         return
     import numpy as np
-
     from ionraman.marker import low_frequency
     from ionraman.raman import spectral_density
     from ionraman.transport import diffusion

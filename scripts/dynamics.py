@@ -3,7 +3,15 @@
 import signal
 from pathlib import Path
 
-from arguments import limit_threads, pack_parser, read_json, recording_failure, run_folder, settings, write_json
+from arguments import (
+    limit_threads,
+    pack_parser,
+    read_json,
+    recording_failure,
+    run_folder,
+    settings,
+    write_json,
+)
 
 parser = pack_parser(__doc__)
 parser.add_argument("output", type=Path)
@@ -17,7 +25,6 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 def main() -> None:
     import torch
     from ase import Atoms
-
     from ionraman import potentials
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol

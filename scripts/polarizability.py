@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from arguments import limit_threads, pack_parser, read_json, recording_failure, run_folder, settings, write_json
+from arguments import (
+    limit_threads,
+    pack_parser,
+    read_json,
+    recording_failure,
+    run_folder,
+    settings,
+    write_json,
+)
 
 parser = pack_parser(__doc__)
 parser.add_argument("dynamics", type=Path)
@@ -14,7 +22,6 @@ limit_threads(compute["threads"])
 
 def main() -> None:
     import torch
-
     from ionraman import polarizability, potentials
     from ionraman.inference import evaluate_run
 

@@ -11,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 
 from arguments import read_json
-
 from ionraman.status import run_status
 
 QUIET = {

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from arguments import read_json
-
 from ionraman.status import run_status
 
 

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from arguments import settings, write_json
-
 from ionraman.structures import StructureInvalid, build
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -12,9 +12,8 @@ import ase.io
 import mace  # noqa: F401  (before e3nn)
 import numpy as np
 import torch
-from mace.calculators import MACECalculator
-
 from ionraman.training.export import export_force_field
+from mace.calculators import MACECalculator
 
 folder = Path("workflow/models/force-small")
 model = torch.load(sys.argv[1], weights_only=False, map_location="cpu").float()

@@ -16,7 +16,6 @@ import ase.io
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.training import polarizability as training
 

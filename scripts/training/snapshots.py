@@ -4,12 +4,13 @@ python snapshots.py TEACHER OUT.extxyz
 """
 
 import sys
+
 import ase.io
 import numpy as np
 from ase import units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from sample_teacher import base, doped, calculator
+from sample_teacher import base, calculator, doped
 
 EYE = np.eye(3, dtype=int)
 calc = calculator(sys.argv[1])

@@ -1,7 +1,10 @@
 """Split labelled frames into train.extxyz and valid.extxyz by trajectory, never by neighbouring frame."""
 
-import ase.io, numpy as np, sys, glob
+import sys
 from collections import defaultdict
+
+import ase.io
+import numpy as np
 
 frames = [a for f in sys.argv[1:] for a in ase.io.read(f, ":")]
 runs = defaultdict(list)

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
-
 from ionraman.marker import low_frequency
 from ionraman.raman import spectral_density, stokes_factor
 from ionraman.units import C_CM_PER_PS as C
+from scipy.signal import lfilter
 
 INTERVAL, VOLUME, TEMPERATURE, RUNS = 0.1, 1000.0, 300.0, 400
 COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

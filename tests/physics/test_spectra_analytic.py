@@ -2,11 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
-from scipy.optimize import minimize
-from scipy.signal import lfilter
-from scipy.spatial.transform import Rotation
-
 from ionraman.marker import low_frequency
 from ionraman.raman import (
     check_sampling,
@@ -20,6 +15,10 @@ from ionraman.raman import (
 from ionraman.units import C_CM_PER_PS as C
 from ionraman.units import HC_OVER_KB_CM_K, KB_J
 from ionraman.welch import segment_densities
+from scipy.integrate import quad
+from scipy.optimize import minimize
+from scipy.signal import lfilter
+from scipy.spatial.transform import Rotation
 
 KB = KB_J / 1.66053906660e-27 * 1e-4  # u A^2 ps^-2 K^-1
 HBAR = HC_OVER_KB_CM_K * KB / (2 * np.pi * C)  # u A^2 ps^-1

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from ionraman.campaign import load_campaign
 from ionraman.candidates import read_table
 from ionraman.carriers import Carrier, parse_carriers

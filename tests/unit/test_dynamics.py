@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-
 from ionraman import guards
 from ionraman.dynamics import Engine, Stopped
 from ionraman.protocol import Member, Protocol, digest
@@ -137,9 +136,8 @@ def test_a_member_that_blows_up_leaves_the_others(force_model, tmp_path, monkeyp
 
 def _state(force_model, positions_scale=1.0, temperature=600.0):
     import torch_sim as ts
-    from torch_sim.integrators.nve import nve_init
-
     from ionraman.units import KB_EV
+    from torch_sim.integrators.nve import nve_init
 
     atoms = bulk("NaCl", "rocksalt", 5.7, cubic=True)
     atoms.positions[1] = atoms.positions[0] + positions_scale * (atoms.positions[1] - atoms.positions[0])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ionraman.equilibration import cell_settled, squared_error
 
 

@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import t as student_t
-
 from ionraman.marker import low_frequency
 from ionraman.raman import powder_spectrum, spectral_density
 from ionraman.units import HC_OVER_KB_CM_K
+from scipy.stats import t as student_t
 
 INTERVAL, VOLUME = 0.01, 800.0
 ATOMS = {"n_atoms": 60, "nu_max_cm": 460.0}

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-
 from ionraman import modelfile, polarizability, potentials
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
@@ -169,3 +168,20 @@ def test_a_single_member_is_no_ensemble(root, tmp_path):
         file.unlink()
     with pytest.raises(ModelError, match="at least two"):
         polarizability.load(folder)
+
+
+def test_a_batch_that_does_not_fit_is_halved(alpha_model, salt, monkeypatch):
+    from ionraman import inference
+
+    sizes, predict = [], type(alpha_model).predict_trajectory
+
+    def small_memory(self, positions, cell, species, batch_atoms):
+        sizes.append(batch_atoms)
+        if batch_atoms > 100:
+            raise torch.OutOfMemoryError("out of memory")
+        return predict(self, positions, cell, species, batch_atoms)
+
+    monkeypatch.setattr(type(alpha_model), "predict_trajectory", small_memory)
+    frames, species = np.array([salt.positions] * 3), salt.get_chemical_symbols()
+    alpha = inference._within_memory(alpha_model, frames, salt.cell.array, species, 512)
+    assert sizes == [512, 256, 128, 64] and len(alpha) == 3

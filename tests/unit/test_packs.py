@@ -1,7 +1,6 @@
 """Packs are frozen: runs stay in theirs, new runs make new files."""
 
 import pytest
-
 from ionraman.campaign import Campaign
 from ionraman.candidates import Candidate
 from ionraman.packs import plan_packs, read_packs

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ionraman.raman import (
     BINS_OF_THE_MEAN,
     check_sampling,

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from ionraman.schemas import schema_texts
 from ionraman.settings import ConfigError, Settings, load_models, load_settings, select_model
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
-
 from ionraman.candidates import read_table
 from ionraman.charges import formal_states
 from ionraman.disorder import Disorder, ImpossibleOrdering, arrange, whole_numbers

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ionraman.supercell import hermite_normal_forms, search
 
 CUBE = np.eye(3)

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-
 from ionraman.trajectory import trajectory_store
 
 OVERLAP = """data_x

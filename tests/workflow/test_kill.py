@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from ionraman.trajectory import trajectory_store
 
 from .conftest import Campaign

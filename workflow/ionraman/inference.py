@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase.data import atomic_numbers
 
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 
-CPU_BATCH_ATOMS = 512
-"""Best of 64 to 4096 atoms on one core (scripts/benchmark)."""
+BATCH_ATOMS = {"cpu": 512, "cuda": 16384}
+"""Atoms evaluated at once by default; halved where the memory does not hold them (scripts/benchmark compares sizes)."""
 
 
 def evaluate_run(
@@ -25,7 +25,7 @@ def evaluate_run(
         model: the ensemble.
         folder: of the run; segments are written to `polarizability` below it.
         dynamics: the run's record (frames, sampling_fs, volume_A3).
-        batch_atoms: most atoms evaluated at once; None: `CPU_BATCH_ATOMS`, or found by probing on a GPU.
+        batch_atoms: most atoms evaluated at once; None: `BATCH_ATOMS`.
 
     Returns:
         status (complete, or unsupported where the model does not cover an element), reason, frames, models, seconds.
@@ -44,11 +44,9 @@ def evaluate_run(
         made_of = {"trajectory": metadata["digest"], "model": model.sha256, "frames": frames}
         if stored.get(first, {}).get("made_of") == made_of:
             continue
-        batch = batch_atoms or (
-            CPU_BATCH_ATOMS if model.device.type == "cpu" else probe_batch(model, arrays, metadata)
-        )
+        batch = batch_atoms or BATCH_ATOMS[model.device.type]
         flat = arrays["positions_A"].reshape(replicas * frames, atoms, 3)
-        tensors = model.predict_trajectory(flat, np.array(metadata["cell_A"]), species, batch)
+        tensors = _within_memory(model, flat, np.array(metadata["cell_A"]), species, batch)
         tensors = tensors.reshape(replicas, frames, *tensors.shape[1:]).astype(np.float32)
         alpha.append(
             first,
@@ -60,6 +58,7 @@ def evaluate_run(
                 "made_of": made_of,
             },
         )
+        stored = {}  # what followed it is gone with the old segment
         computed += frames
         write_json(
             folder / "polarizability" / "progress.json",
@@ -73,3 +72,17 @@ def evaluate_run(
         "frames_computed": computed,
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _within_memory(
+    model: PolarizabilityModel, positions_A: np.ndarray, cell_A: np.ndarray, species: list[str], batch_atoms: int
+) -> np.ndarray:
+    """Predict in batches that are halved until they fit into the memory of the device."""
+    while True:
+        try:
+            return model.predict_trajectory(positions_A, cell_A, species, batch_atoms)
+        except torch.OutOfMemoryError:
+            if batch_atoms <= len(species):
+                raise
+            batch_atoms //= 2
+            torch.cuda.empty_cache()

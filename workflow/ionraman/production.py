@@ -8,7 +8,6 @@ from ionraman import guards
 from ionraman.protocol import Member, Protocol
 from ionraman.trajectory import trajectory_store
 
-
 MEAN_PS = 1.0
 """Positions are averaged over so long before the host is asked whether it moved."""
 
