@@ -197,9 +197,9 @@ def test_runs_and_settings(project):
 
 
 def test_whole_and_decimal_numbers_are_the_same_setting(project):
-    write(project, row("a", "structures/NaCl.cif", "Na", "", "300", "npt_ps=20"), row("b"))
+    write(project, row("a", "structures/NaCl.cif", "Na", "", "300", "npt_ps=20;npt_limit_ps=20"), row("b"))
     one = load_campaign({"dynamics": {"nvt_ps": 3}}, project)
-    write(project, row("a", "structures/NaCl.cif", "Na", "", "300.0", "npt_ps=20.0"), row("b"))
+    write(project, row("a", "structures/NaCl.cif", "Na", "", "300.0", "npt_ps=20.0;npt_limit_ps=20.0"), row("b"))
     two = load_campaign({"dynamics": {"nvt_ps": 3.0}}, project)
     assert str(one.runs()) == str(two.runs())
     for key in ("dynamics.npt_ps", "dynamics.nvt_ps"):
