@@ -18,6 +18,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from mace.tools.torch_tools import spherical_to_cartesian
 
 from ionraman import modelfile
+from ionraman.convolution import fuse
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
 from ionraman.potentials import neighbour_list
@@ -173,7 +174,7 @@ def load(
     model = PolarizabilityModel(
         path,
         found,
-        [member.to(device) for member in members],
+        [(fuse(member) if torch.device(device).type == "cpu" else member).to(device) for member in members],
         standard["means_A3"],
         standard["scale_A3"],
         description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +76,10 @@ class Potential:
         """torch-sim model of a batch of systems."""
         from torch_sim.models.mace import MaceModel
 
+        from ionraman.convolution import fuse
+
         return MaceModel(
-            self.module,
+            fuse(copy.deepcopy(self.module)) if device.type == "cpu" else self.module,
             device=device,
             dtype=dtype,
             compute_stress=stress,
