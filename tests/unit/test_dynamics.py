@@ -176,6 +176,19 @@ def test_guard_of_distances(force_model):
     assert not guards.blown_up(_state(force_model, 0.8), temperature, temperature, neighbours)
 
 
+@pytest.mark.parametrize(("distance", "stops"), [(1.95, True), (2.1, False)])
+def test_two_alkali_ions_may_come_closer_than_their_metallic_radii_say(force_model, distance, stops):
+    from ionraman.potentials import neighbour_list
+
+    state, temperature = _state(force_model), torch.tensor([600.0])
+    sodium = torch.nonzero(state.atomic_numbers == 11).flatten()
+    state.positions[sodium[1]] = state.positions[sodium[0]] + torch.tensor([distance, 0.0, 0.0])
+    far = torch.nonzero(state.atomic_numbers != 11).flatten()
+    state.positions[far, 0] += 0.5  # no anion in the way
+    reasons = guards.blown_up(state, temperature, temperature, neighbour_list(torch.device("cpu")))
+    assert ("0.6 of the sum" in reasons.get(0, "")) == stops
+
+
 def test_a_host_that_moved_is_molten_and_rotating_ligands_are_not():
     atoms = bulk("NaCl", "rocksalt", 5.7, cubic=True)
     species = atoms.get_chemical_symbols()
