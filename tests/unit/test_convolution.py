@@ -54,7 +54,7 @@ def test_energy_forces_and_stress_are_those_of_mace(hidden, max_ell, first, repl
             found.append((cell.get_potential_energy(), cell.get_forces(), cell.get_stress()))
         assert np.abs(found[0][1]).max() > 1e-3
         for reference, value in zip(*found, strict=True):
-            np.testing.assert_allclose(value, reference, rtol=1e-10, atol=1e-11)
+            np.testing.assert_allclose(value, reference, rtol=1e-6, atol=2e-9)
 
 
 def test_polarizability_is_that_of_mace(root, monkeypatch):

@@ -1,15 +1,18 @@
-"""MACE's convolution over neighbours on a CPU, leaner where the features of the neighbours are scalars.
+"""MACE's convolution over neighbours on a CPU, leaner in two ways that change the result by rounding only.
 
-MACE forms, for every edge e from j to i, the product R_e,lc h_jc Y_e,lm and sums it over the edges of atom i (Batatia et al., NeurIPS
-2022, eq. 8). e3nn stores that product: C (lmax + 1)^2 numbers per edge, forward and backward. Here the edges of an atom are laid side
-by side and the sum is a matrix product, A_i = (R h)^T Y, which never stores it. The result is the same to rounding.
+MACE forms, for every edge e from j to i, the product R_lc(r_e) h_jc Y_lm(r_e) and sums it over the edges of atom i (Batatia et al.,
+NeurIPS 2022, eq. 8). Where the features h are scalars, e3nn stores that product: C (lmax + 1)^2 numbers per edge, forward and backward.
+Here the edges of an atom are laid side by side and the sum is a matrix product, A_i = (R h)^T Y, which never stores it. And R, a network
+of the distance alone, is read from a table (`radial`).
 """
 
 from __future__ import annotations
 
 import torch
 from e3nn import o3
-from e3nn.nn import FullyConnectedNet
+from mace.modules import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
+
+from ionraman.radial import Distances, RadialTable
 
 
 class EdgeLayout:
@@ -124,41 +127,21 @@ def is_scalar_product(product: torch.nn.Module) -> bool:
     )
 
 
-def plain_network(network: torch.nn.Module) -> torch.nn.Sequential:
-    """e3nn's FullyConnectedNet as linear maps and activations, its constant factors taken into the weights."""
-    layers, factor = [], 1.0
-    for layer in network.children():
-        last = layer.act is None
-        scale = (layer.h_in * layer.var_in / (layer.var_out if last else 1)) ** 0.5
-        linear = torch.nn.Linear(layer.h_in, layer.h_out, bias=False)
-        linear.weight = torch.nn.Parameter(
-            (layer.weight * (factor / scale)).T.contiguous(), requires_grad=False
-        )
-        layers.append(linear)
-        if not last:
-            layers.append(torch.nn.SiLU())
-            factor = layer.var_out**0.5 * (1.0 if layer.act._is_id else layer.act.cst)
-    return torch.nn.Sequential(*layers)
-
-
-def is_plain(network: torch.nn.Module) -> bool:
-    """Whether `plain_network` can stand for this radial network."""
-    layers = list(network.children())
-    return isinstance(network, FullyConnectedNet) and all(
-        (layer.act is None) == (layer is layers[-1])
-        and (layer.act is None or layer.act.f is torch.nn.functional.silu)
-        for layer in layers
-    )
-
-
 def fuse(model: torch.nn.Module) -> torch.nn.Module:
-    """Replace, in place, the convolutions of a MACE model that carry scalars, and its radial networks; others stay as they are."""
+    """Replace, in place, what can be replaced in a MACE model: radial networks, and convolutions of scalars. The rest stays."""
+    interactions = list(getattr(model, "interactions", []))
+    if any(hasattr(interaction, "conv_fusion") for interaction in interactions):
+        return model  # another library's kernels
+    known = (RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock)
+    if interactions and all(isinstance(interaction, known) for interaction in interactions):
+        if not hasattr(model.radial_embedding, "distance_transform"):
+            for interaction in interactions:
+                interaction.conv_tp_weights = RadialTable(
+                    model.radial_embedding, interaction.conv_tp_weights, float(model.r_max)
+                )
+            model.radial_embedding = Distances()
     layout = EdgeLayout()
-    for interaction in getattr(model, "interactions", []):
-        if hasattr(interaction, "conv_fusion"):
-            continue
-        if is_plain(interaction.conv_tp_weights):
-            interaction.conv_tp_weights = plain_network(interaction.conv_tp_weights)
+    for interaction in interactions:
         if is_scalar_product(interaction.conv_tp):
             interaction.conv_tp = ScalarConvolution(interaction.conv_tp, layout)
             interaction.conv_fusion = True
