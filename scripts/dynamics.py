@@ -23,6 +23,7 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 
 
 def main() -> None:
+    import numpy as np
     import torch
     from ase import Atoms
     from ionraman import potentials
@@ -53,7 +54,8 @@ def main() -> None:
             records[key] = {"status": "unsupported", "reason": reason}
             continue
         folder = run_folder(arguments.folder, (name, temperature))
-        members.append(Member(name, temperature, atoms, structure["mobile"], folder))
+        rotations = np.array(structure["point_group"])
+        members.append(Member(name, temperature, atoms, structure["mobile"], folder, rotations))
     if members:
         work = arguments.folder / "packs" / arguments.output.name.split(".")[0]
         dtype = getattr(torch, compute["dtype"])

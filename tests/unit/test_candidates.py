@@ -54,7 +54,7 @@ def test_shipped_table():
     assert wrong == []
     names = {candidate.name for candidate in candidates}
     assert {file.stem for file in (ROOT / "config/structures").glob("*.cif")} <= names
-    assert len(names) == 28
+    assert len(names) == 29
     demo = [candidate for candidate in candidates if "demo" in candidate.tags]
     assert [candidate.name for candidate in demo] == ["Na3SbS4_cub", "Na3SbS4_W", "Na3PS4_W", "NaCl"]
     assert demo[1].carriers == "Sb->W 0.125; Na-vacancy 0.125"
@@ -180,8 +180,8 @@ def test_runs_and_settings(project):
         row("a", "structures/NaCl.cif", "Na", "", "", "production_ps=200; replicas=5; batch_atoms=null"),
         row("b", "structures/NaCl.cif", "Na", "", "300; 450.5", "dynamics.seed=3; allow_charged=true"),
     )
-    campaign = load_campaign({"temperatures_K": [600, 800.0], "polarizability": {"batch_atoms": 64}}, project)
-    assert campaign.runs() == [("a", 600.0), ("a", 800.0), ("b", 300.0), ("b", 450.5)]
+    campaign = load_campaign({"temperatures_K": [600, 900.0], "polarizability": {"batch_atoms": 64}}, project)
+    assert campaign.runs() == [("a", 600.0), ("a", 900.0), ("b", 300.0), ("b", 450.5)]
     assert campaign.setting("a", "dynamics.production_ps") == 200.0
     assert isinstance(campaign.setting("a", "dynamics.production_ps"), float)
     assert campaign.setting("a", "dynamics.replicas") == 5

@@ -203,3 +203,45 @@ def test_a_host_that_moved_is_molten_and_rotating_ligands_are_not():
     swapped[:, centres] = start[:, np.roll(centres, 1)]
     moved, limit = guards.centre_displacement(start, swapped, atoms.cell.array, centres)
     assert moved > limit
+
+
+def test_replicas_start_from_frames_of_their_own_and_the_cell_keeps_the_symmetry(force_model, tmp_path):
+    protocol = Protocol(**vars(SHORT) | {"npt_ps": 0.4, "npt_limit_ps": 0.4, "replicas": 4})
+    atoms = bulk("NaCl", "rocksalt", 5.7, cubic=True)
+    signs = np.array([np.diag(d) for d in ([1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1])], float)
+    turns = np.array([np.eye(3)[[0, 1, 2]], np.eye(3)[[1, 2, 0]], np.eye(3)[[2, 0, 1]]])
+    rotations = np.array([sign @ turn for sign in signs for turn in turns])
+    run = engine(
+        tmp_path, force_model, protocol, [Member("salt", 900.0, atoms, "Na", tmp_path / "salt", rotations)]
+    )
+    kept = []
+    start = run._start_nvt
+    run._start_nvt = lambda settled: (kept.extend(run.progress.starts), start(settled))
+    record = run.run()[0]
+    assert len(kept) == 4
+    distances = [np.abs(a - b).max() for k, a in enumerate(kept) for b in kept[:k]]
+    assert min(distances) > 1e-3
+    cell = np.array(record["mean_cell_A"])
+    np.testing.assert_allclose(cell, np.eye(3) * record["volume_A3"] ** (1 / 3), atol=1e-5)
+
+
+def test_a_line_too_high_for_the_sampling_ends_the_member_before_its_polarizability(
+    force_model, tmp_path, monkeypatch
+):
+    from ionraman import raman
+
+    lines = iter([3316.0, 300.0])
+    monkeypatch.setattr(raman, "highest_line_cm", lambda *_: next(lines))
+    members = [member(tmp_path, "stiff"), member(tmp_path, "soft")]
+    records = engine(tmp_path, force_model, members=members).run()
+    assert records[0]["status"] == "invalid" and "3316 cm^-1" in records[0]["reason"]
+    assert records[1]["status"] == "complete"
+
+
+def test_batches_share_no_noise(force_model, tmp_path):
+    one, two = (
+        engine(tmp_path, force_model),
+        engine(tmp_path, force_model, members=[member(tmp_path, edge=5.8)]),
+    )
+    assert one._seed() != two._seed()
+    assert one._seed() == engine(tmp_path, force_model)._seed()

@@ -18,15 +18,16 @@ from torch_sim.integrators.npt import NPTCRescaleState
 from ionraman.trajectory import write_atomically
 
 _STATES = {cls.__name__: cls for cls in (MDState, NPTCRescaleState)}
-_ARRAYS = ("cells", "lines")
+_ARRAYS = ("cells", "lines", "starts")
 
 
 @dataclass
 class Progress:
     """Where a batch stands.
 
-    stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A; lines:
-    velocities of the last part of NVT, A/ps; records: one per member.
+    stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A;
+    starts: fractional coordinates of the frames of NPT that the replicas start from; lines: velocities of the first part of production,
+    A/ps; records: one per member.
     """
 
     stage: str = "npt"
@@ -34,6 +35,7 @@ class Progress:
     alive: list[int] = field(default_factory=list)
     cells: list[np.ndarray] = field(default_factory=list)
     lines: list[np.ndarray] = field(default_factory=list)
+    starts: list[np.ndarray] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -75,7 +77,8 @@ def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress
     if stored["digests"] != digests:
         return None
     progress = Progress(**json.loads(stored["progress"]))
-    progress.cells, progress.lines = (list(stored["arrays"][key].cpu().numpy()) for key in _ARRAYS)
+    for key in _ARRAYS:
+        setattr(progress, key, list(stored["arrays"][key].cpu().numpy()))
     state = _STATES[stored["state_class"]](**stored["state"])
     generator = torch.Generator(device=device)
     generator.set_state(stored["generator"].cpu())

@@ -8,6 +8,7 @@ the trajectory is bit for bit that of an uninterrupted run. A member that blows 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import time
@@ -25,7 +26,7 @@ from torch_sim.units import MetalUnits
 
 from ionraman import checkpoint, guards, raman
 from ionraman.checkpoint import Progress
-from ionraman.equilibration import cell_settled
+from ionraman.equilibration import cell_settled, symmetric_cell
 from ionraman.potentials import Potential
 from ionraman.production import production_record
 from ionraman.protocol import Member, Protocol, digest
@@ -39,8 +40,9 @@ BULK_MODULUS_EV_A3 = 0.15
 """About 25 GPa, typical of the candidates; it sets only how fast the barostat's cell relaxes."""
 
 GUARD_STEPS = 25
-LINE_PS = 1.5
-"""Last part of NVT that is sampled every step, to find the highest line of the velocity spectrum."""
+LINE_PS = 2.0
+"""First part of production that is sampled every step, to find the highest line of the velocity spectrum: at constant energy, because the
+noise of a thermostat has a spectrum of its own."""
 
 
 class Stopped(RuntimeError):
@@ -120,7 +122,7 @@ class Engine:
             record["relax_fmax_eV_A"] = float(forces[state.system_idx == index].max())
             record["n_atoms"] = len(self.members[index].atoms)
             record["relaxed_cell_A"] = state.row_vector_cell[index].tolist()
-        state.rng = self.protocol.seed
+        state.rng = self._seed()
         self.state = npt_crescale_init(
             state,
             model,
@@ -135,11 +137,12 @@ class Engine:
         model, dt = self._model(stress=True), self.protocol.timestep_fs * FS
         target = self.protocol.steps(self.protocol.npt_ps)
         limit = self.protocol.steps(max(self.protocol.npt_limit_ps, self.protocol.npt_ps))
+        spacing = max(self.protocol.steps(self.protocol.npt_ps * 2 / 3 / self.protocol.replicas), 1)
         atoms = torch.bincount(self.state.system_idx).to(self.dtype)
         while True:
             if self.progress.step >= target:
-                settled = cell_settled(np.array(self.progress.cells))
-                if settled or self.progress.step >= limit:
+                settled = [cell_settled(cells) for cells in self._symmetric_cells()]
+                if all(settled) or self.progress.step >= limit:
                     break
                 target = min(target + self.protocol.steps(self.protocol.npt_ps / 2), limit)
             if self.progress.step % self.protocol.stride == 0:
@@ -154,6 +157,12 @@ class Engine:
                 external_pressure=0.0,
                 tau=self.protocol.thermostat_tau_ps * 1000 * FS,
             )
+            if (self.progress.step + 1) % spacing == 0:
+                inverse = torch.linalg.inv(self.state.row_vector_cell)[self.state.system_idx]
+                fractional = torch.einsum("ai,aij->aj", self.state.positions, inverse)
+                self.progress.starts = [*self.progress.starts, fractional.cpu().numpy()][
+                    -self.protocol.replicas :
+                ]
             self._after_step()
             if not self.progress.alive:
                 return
@@ -161,27 +170,38 @@ class Engine:
                 atoms = torch.bincount(self.state.system_idx).to(self.dtype)
         self._start_nvt(settled)
 
-    def _start_nvt(self, settled: bool) -> None:
+    def _symmetric_cells(self) -> list[np.ndarray]:
+        """Cells of NPT so far, (frames, 3, 3) in A for each member that is alive, without the strains that its symmetry forbids."""
         cells = np.array(self.progress.cells)
-        mean = cells[len(cells) // 3 :].mean(axis=0)
+        members = [self.members[index] for index in self.progress.alive]
+        return [
+            np.array([symmetric_cell(cell, m.atoms.cell.array, m.rotations) for cell in cells[:, k]])
+            for k, m in enumerate(members)
+        ]
+
+    def _start_nvt(self, settled: list[bool]) -> None:
+        """Mean cells; each replica starts from a frame of its own from the last two thirds of NPT."""
         systems = []
+        cells = np.array(self.progress.cells)
         for position, index in enumerate(self.progress.alive):
-            chosen = self.state.system_idx == position
-            last = self.state.row_vector_cell[position].cpu().numpy()
-            placed = self.state.positions[chosen].cpu().numpy() @ np.linalg.inv(last) @ mean[position]
-            atoms = Atoms(self.members[index].atoms.numbers, placed, cell=mean[position], pbc=True)
-            systems += [atoms] * self.protocol.replicas
+            member = self.members[index]
+            mean = cells[len(cells) // 3 :, position].mean(axis=0)
+            cell = symmetric_cell(mean, member.atoms.cell.array, member.rotations)
+            chosen = (self.state.system_idx == position).cpu().numpy()
+            for replica in range(self.protocol.replicas):
+                fractional = self.progress.starts[replica % len(self.progress.starts)][chosen]
+                systems.append(Atoms(member.atoms.numbers, fractional @ cell, cell=cell, pbc=True))
             self.progress.records[index] |= {
                 "npt_ps": self.progress.step * self.protocol.timestep_fs / 1000,
-                "npt_settled": bool(settled),
-                "mean_cell_A": mean[position].tolist(),
-                "volume_A3": float(abs(np.linalg.det(mean[position]))),
+                "npt_settled": bool(settled[position]),
+                "mean_cell_A": cell.tolist(),
+                "volume_A3": float(abs(np.linalg.det(cell))),
             }
         generator = self.state.rng
         state = ts.initialize_state(systems, self.device, self.dtype)
         state.rng = generator
         self.state = nvt_langevin_init(state, self._model(stress=False), kT=self._kT(state))
-        self.progress.stage, self.progress.step, self.progress.cells = "nvt", 0, []
+        self.progress.stage, self.progress.step, self.progress.cells, self.progress.starts = "nvt", 0, [], []
         self._save()
 
     def _nvt(self) -> None:
@@ -190,19 +210,12 @@ class Engine:
         gamma = 1 / (self.protocol.thermostat_tau_ps * 1000 * FS)
         while self.progress.step < steps:
             self.state = nvt_langevin_step(self.state, model, dt=dt, kT=self._kT(self.state), gamma=gamma)
-            if steps - self.progress.step <= self.protocol.steps(LINE_PS):
-                self.progress.lines.append(self.state.velocities.cpu().numpy() * MetalUnits.time)
             self._after_step()
             if not self.progress.alive:
                 return
         self._start_production()
 
     def _start_production(self) -> None:
-        velocities = np.array(self.progress.lines)
-        for position, index in enumerate(self.progress.alive):
-            chosen = (self.state.system_idx == position * self.protocol.replicas).cpu().numpy()
-            highest = raman.highest_line_cm(velocities[:, chosen], self.protocol.timestep_fs / 1000)
-            self.progress.records[index]["highest_line_cm"] = highest
         momenta = self.state.momenta
         mass = torch.zeros(self.state.n_systems, device=self.device, dtype=self.dtype)
         mass = mass.index_add(0, self.state.system_idx, self.state.masses)
@@ -210,19 +223,26 @@ class Engine:
         total = total.index_add(0, self.state.system_idx, momenta)
         velocity = (total / mass[:, None])[self.state.system_idx]
         self.state.momenta = momenta - self.state.masses[:, None] * velocity
-        self.progress.stage, self.progress.step, self.progress.lines = "production", 0, []
+        self.progress.stage, self.progress.step = "production", 0
         self._save()
 
     def _production(self) -> None:
         model, dt = self._model(stress=False), self.protocol.timestep_fs * FS
         steps = self.protocol.steps(self.protocol.production_ps)
-        while self.progress.step < steps:
+        line = min(self.protocol.steps(LINE_PS), steps)
+        while True:
+            if self.progress.lines and self.progress.step >= line:
+                self._find_highest_lines()
+            if not self.progress.alive:
+                return
+            if self.progress.step >= steps:
+                break
             if self.progress.step % self.protocol.stride == 0:
                 self._sample()
             self.state = nve_step(self.state, model, dt=dt)
+            if self.progress.step < line:
+                self.progress.lines.append(self.state.velocities.cpu().numpy() * MetalUnits.time)
             self._after_step()
-            if not self.progress.alive:
-                return
         self._save()
         for index in self.progress.alive:
             record = self.progress.records[index]
@@ -231,7 +251,30 @@ class Engine:
         self.progress.stage = "done"
         self._save(checkpoint_only=True, stage="production")
 
+    def _find_highest_lines(self) -> None:
+        """Highest line of every member; one whose polarizability would be sampled too coarsely ends here, before its cost."""
+        velocities, lost = np.array(self.progress.lines), {}
+        self.progress.lines = []
+        replica = self.state.system_idx.cpu().numpy()
+        for position, index in enumerate(self.progress.alive):
+            chosen = replica // self.protocol.replicas == position
+            own = velocities[:, chosen].reshape(len(velocities), self.protocol.replicas, -1, 3).swapaxes(0, 1)
+            highest = raman.highest_line_cm(own, self.protocol.timestep_fs / 1000)
+            self.progress.records[index]["highest_line_cm"] = highest
+            try:
+                raman.check_sampling(self.protocol.sampling_fs / 1000, highest)
+            except ValueError as error:
+                text = str(error)
+                lost[position] = ("invalid", f"{text[0].upper()}{text[1:]} (dynamics.sampling_fs of the row)")
+        if lost:
+            self._drop(lost)
+
     # Bookkeeping
+
+    def _seed(self) -> int:
+        """Of the batch's generator: two batches share no noise."""
+        text = " ".join([str(self.protocol.seed), *self.digests])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
     def _model(self, stress: bool):
         if stress not in self._models:
@@ -289,14 +332,20 @@ class Engine:
         if not reasons:
             return
         repeat = self.state.n_systems // len(self.progress.alive)
-        lost = sorted({system // repeat for system in reasons})
         where = f"{self.progress.stage} after {self.progress.step * self.protocol.timestep_fs / 1000:.2f} ps"
+        lost = {}
+        for system in sorted(reasons, reverse=True):
+            lost[system // repeat] = ("unstable", f"In {where} {reasons[system]}.")
+        self._drop(lost)
+
+    def _drop(self, lost: dict[int, tuple[str, str]]) -> None:
+        """Take members out of the batch: place among those alive -> status and reason."""
+        repeat = self.state.n_systems // len(self.progress.alive)
         self._save()
-        for position in lost:
-            system = min(system for system in reasons if system // repeat == position)
+        for position, (status, reason) in sorted(lost.items()):
             index = self.progress.alive[position]
             record = self.progress.records[index]
-            record |= {"status": "unstable", "reason": f"In {where} {reasons[system]}."}
+            record |= {"status": status, "reason": reason}
             write_json(self.members[index].folder / "trajectory" / "progress.json", record)
         keep = [p for p in range(len(self.progress.alive)) if p not in lost]
         self.progress.alive = [self.progress.alive[p] for p in keep]
@@ -308,9 +357,9 @@ class Engine:
         if self.progress.cells:
             self.progress.cells = [cells[keep] for cells in self.progress.cells]
         systems = [p * repeat + r for p in keep for r in range(repeat)]
-        if self.progress.lines:
-            mask = np.isin(self.state.system_idx.cpu().numpy(), systems)
-            self.progress.lines = [velocity[mask] for velocity in self.progress.lines]
+        mask = np.isin(self.state.system_idx.cpu().numpy(), systems)
+        self.progress.lines = [velocity[mask] for velocity in self.progress.lines]
+        self.progress.starts = [fractional[mask] for fractional in self.progress.starts]
         self.state = self.state[systems]
         self.state.rng = generator
         self._save(checkpoint_only=True)

@@ -1,27 +1,55 @@
-"""Has the cell of an NPT run settled?"""
+"""The cell of an NPT run: what the crystal's symmetry allows of it, and whether it has settled."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import sqrtm
 from scipy.signal import detrend
 
 
-def cell_settled(cells: np.ndarray) -> bool:
-    """Whether the mean volumes of the second and the last third of a run agree within 2 standard errors.
+def symmetric_cell(cell: np.ndarray, reference: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """The cell nearest to `cell` whose strain has the symmetry of the crystal, at the same volume.
 
     Args:
-        cells: (frames, systems, 3, 3) in A; all systems must have settled.
+        cell: (3, 3) row vectors, A, e.g. the mean of an NPT run.
+        reference: (3, 3) row vectors of the undeformed supercell, A.
+        rotations: (n, 3, 3) Cartesian point group of the crystal without its carriers, in the frame of `reference`.
 
-    The test leans to no, which costs time only: thirds of 7 correlation times of a stationary cell pass in 6 of 10 cases.
+    With reference = L and cell = L F, the metric F F^T is averaged over the group. The mean cell of a run of picoseconds carries random
+    strains of percents, which a crystal's symmetry forbids in the long run; carriers may lower the symmetry, but which of the equivalent
+    directions they favour in one small cell is chance.
     """
-    volumes = np.abs(np.linalg.det(cells))
-    third = len(volumes) // 3
+    deformation = np.linalg.solve(reference, cell)
+    metric = deformation @ deformation.T
+    metric = np.mean([rotation @ metric @ rotation.T for rotation in rotations], axis=0)
+    symmetric = reference @ np.real(sqrtm(metric))
+    return symmetric * abs(np.linalg.det(cell) / np.linalg.det(symmetric)) ** (1 / 3)
+
+
+def cell_settled(cells: np.ndarray) -> bool:
+    """Whether means over the second and the last third of a run agree within 2 standard errors, for volume and shape.
+
+    Args:
+        cells: (frames, 3, 3) of one system in A, with forbidden strains taken out (`symmetric_cell`).
+
+    The test leans to no, which costs time only: thirds of 7 correlation times of a stationary cubic cell pass in 6 of 10 cases.
+    """
+    third = len(cells) // 3
     if third < 10:
         return True
-    parts = [volumes[third : 2 * third], volumes[-third:]]
+    lengths = np.cbrt(np.abs(np.linalg.det(cells)))
+    return all(
+        _agree(series, third) for series in (lengths, *(np.linalg.norm(cells, axis=2) / lengths[:, None]).T)
+    )
+
+
+def _agree(series: np.ndarray, third: int) -> bool:
+    parts = [series[third : 2 * third], series[-third:]]
+    difference = abs(parts[0].mean() - parts[1].mean())
+    if difference < 1e-6 * abs(series.mean()):
+        return True  # fixed by symmetry
     # A drift is what is looked for: it must not pass as fluctuation, so the errors are those about the trends.
-    squared = sum(np.array([squared_error(series, third) for series in detrend(part, axis=0).T]) for part in parts)
-    return bool(np.all(np.abs(parts[0].mean(axis=0) - parts[1].mean(axis=0)) <= 2 * np.sqrt(squared)))
+    return bool(difference <= 2 * np.sqrt(sum(squared_error(detrend(part), third) for part in parts)))
 
 
 def squared_error(series: np.ndarray, count: int) -> float:

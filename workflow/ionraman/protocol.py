@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-PHYSICS_VERSION = 1
+PHYSICS_VERSION = 2
 """Raised when a change of the dynamics alters trajectories: runs made before it start anew."""
 
 
@@ -49,13 +49,17 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Member:
-    """One structure at one temperature; its trajectory goes below `folder`."""
+    """One structure at one temperature; its trajectory goes below `folder`.
+
+    rotations: (n, 3, 3) Cartesian point group of the crystal without its carriers, which the mean cell keeps.
+    """
 
     name: str
     temperature_K: float
     atoms: Atoms
     mobile: str
     folder: Path
+    rotations: np.ndarray = field(default_factory=lambda: np.eye(3)[None])
 
 
 def digest(member: Member, protocol: Protocol, force_model_sha256: str) -> str:
@@ -69,6 +73,7 @@ def digest(member: Member, protocol: Protocol, force_model_sha256: str) -> str:
         "numbers": member.atoms.numbers.tolist(),
         "positions": np.round(member.atoms.positions, 6).tolist(),
         "cell": np.round(member.atoms.cell.array, 6).tolist(),
+        "rotations": np.round(member.rotations, 6).tolist(),
         "force_model": force_model_sha256,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

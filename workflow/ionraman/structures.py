@@ -154,6 +154,7 @@ def build(
             "oxidation_states": states and {symbol: float(states[symbol]) for symbol in sorted(counts)},
             "net_charge_e": None if charge is None else float(charge),
             "seed": seed,
+            "point_group": _point_group(unit).tolist(),
         },
     )
 
@@ -244,6 +245,23 @@ def _primitive(unit: _Unit) -> _Unit:
         return unit
     lattice, fractional, numbers = found
     return _Unit(np.array(lattice), np.array(fractional), tuple(kinds[number] for number in numbers))
+
+
+def _point_group(unit: _Unit) -> np.ndarray:
+    """(n, 3, 3) Cartesian rotations of the crystal without its carriers, in the frame of the cell; the identity alone if none is found.
+
+    A rotation and its product with the inversion act alike on a strain: one of each pair is kept.
+    """
+    import spglib
+
+    kinds = sorted(set(unit.sites))
+    numbers = [kinds.index(site) for site in unit.sites]
+    found = spglib.get_symmetry((unit.lattice, unit.fractional, numbers), symprec=_SYMPREC_A)
+    if found is None:
+        return np.eye(3)[None]
+    proper = found["rotations"] * np.round(np.linalg.det(found["rotations"]))[:, None, None]
+    rotations = np.unique(proper.astype(int), axis=0)
+    return unit.lattice.T @ rotations @ np.linalg.inv(unit.lattice.T)
 
 
 def _formula_units(unit: _Unit) -> int:
