@@ -14,6 +14,9 @@ rule dynamics:
         compute=settings_of(None, "compute", "device", "dtype", "threads"),
         folder=FOLDER,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=lambda w: dynamics_minutes(w.pack),
+        mem_mb=lambda w: pack_memory_mb(w.pack, "dynamics"),
     log:
         f"{FOLDER}/logs/dynamics/{{pack}}.log",
     shell:

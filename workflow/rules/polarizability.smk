@@ -11,6 +11,9 @@ rule polarizability:
         compute=settings_of(None, "compute", "device", "threads"),
         folder=FOLDER,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=lambda w: polarizability_minutes(w.pack),
+        mem_mb=lambda w: pack_memory_mb(w.pack, "polarizability"),
     log:
         f"{FOLDER}/logs/polarizability/{{pack}}.log",
     shell:
