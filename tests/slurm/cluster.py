@@ -7,6 +7,7 @@ because Snakemake's job step drops SLURM_CONF.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -64,11 +65,13 @@ def missing() -> str:
     """What keeps the cluster from being brought up, with what to do; '' if nothing does."""
     if os.geteuid() != 0:
         return "SLURM's tests need root: they write /etc/slurm and start slurmctld and slurmd."
-    absent = [name for name in ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol") if not shutil.which(name)]
+    absent = [
+        name
+        for name in ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+        if not shutil.which(name)
+    ]
     if absent:
-        return (
-            f"{', '.join(absent)} not found: apt-get install --no-install-recommends {PACKAGES} (or .ci/run, which does)."
-        )
+        return f"{', '.join(absent)} not found: apt-get install --no-install-recommends {PACKAGES} (or .ci/run, which does)."
     config = ETC / "slurm.conf"
     if config.exists() and not config.read_text().startswith(MARK):
         return f"{config} belongs to another SLURM: the tests would replace it. Run them where there is none."
@@ -110,12 +113,17 @@ class Cluster:
             for device in devices[:gpus]
         ]
         (ETC / "gres.conf").write_text(MARK + "\n".join(gres) + "\n")
-        (ETC / "cgroup.conf").write_text(MARK + "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n" if self.cgroups else MARK)
+        (ETC / "cgroup.conf").write_text(
+            MARK + "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n" if self.cgroups else MARK
+        )
         subprocess.run(["slurmctld", "-i"], check=True)
         self._wait(lambda: " UP" in self._out("scontrol", "ping"), "slurmctld answers")
         for name in NODES:
             self.start(name)
-        self._wait(lambda: self._out("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * self._lines(), "nodes are idle")
+        self._wait(
+            lambda: self._out("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * self._lines(),
+            "nodes are idle",
+        )
 
     def down(self) -> None:
         subprocess.run(["scancel", "-u", "root"], check=False)
@@ -139,7 +147,11 @@ class Cluster:
 
     def kill_node(self, name: str) -> None:
         """Node failure: slurmd, its steps and all their processes are gone at once."""
-        pids = [pid for pid, line in _commands() if line.startswith(("slurmd -N " + name, "/usr/sbin/slurmd -N " + name))]
+        pids = [
+            pid
+            for pid, line in _commands()
+            if line.startswith(("slurmd -N " + name, "/usr/sbin/slurmd -N " + name))
+        ]
         jobs = self._out("squeue", "-h", "-w", name, "-t", "R", "-o", "%A").split()
         for job in jobs:
             pids += [pid for pid, line in _commands() if line.startswith(f"slurmstepd: [{job}.")]
@@ -155,14 +167,27 @@ class Cluster:
         lines = self._out("squeue", "-h", "-t", "all", "-o", "%A|%j|%T|%k").splitlines()
         return [tuple(line.split("|", 3)) for line in lines]
 
+    def nodes_of(self, job: str) -> list[str]:
+        return self._out("squeue", "-h", "-j", job, "-o", "%N").split()
+
+    def memory_mb(self, job: str) -> int:
+        """Memory that a job asked for."""
+        return int(re.search(r"MinMemoryNode=(\d+)M", self._out("scontrol", "show", "job", job)).group(1))
+
     def logs(self) -> str:
-        return "\n".join(f"== {path}\n{path.read_text(errors='replace')[-3000:]}" for path in self.state.glob("*.log"))
+        return "\n".join(
+            f"== {path}\n{path.read_text(errors='replace')[-3000:]}" for path in self.state.glob("*.log")
+        )
 
     def _lines(self) -> int:
         return len(self._out("sinfo", "-h", "-N", "-o", "%n").split())
 
     def _daemons(self) -> list[int]:
-        return [pid for pid, line in _commands() if line.split(" ")[0].rsplit("/")[-1] in ("slurmctld", "slurmd", "slurmstepd:")]
+        return [
+            pid
+            for pid, line in _commands()
+            if line.split(" ")[0].rsplit("/")[-1] in ("slurmctld", "slurmd", "slurmstepd:")
+        ]
 
     def _out(self, *command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -182,7 +207,9 @@ def _commands() -> list[tuple[int, str]]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            found.append((int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()))
+            found.append(
+                (int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+            )
         except OSError:
             continue
     return found

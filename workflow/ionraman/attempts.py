@@ -22,7 +22,8 @@ SLURM_LOGS = Path(".snakemake/slurm_logs")
 """Where Snakemake keeps the logs of failed SLURM jobs, relative to the project."""
 
 _OUT_OF_MEMORY = re.compile(
-    r"^(slurmstepd\S*|srun): .*(oom.kill|out of memory|exceeded (job |step )?memory limit)", re.IGNORECASE | re.MULTILINE
+    r"^(slurmstepd\S*|srun): .*(oom.kill|out of memory|exceeded (job |step )?memory limit)",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 

@@ -44,7 +44,9 @@ class Lease:
 
     def check(self) -> None:
         if self.lost:
-            raise LeaseLost(f"{self.path} was taken over by another job while this one was silent; it goes on there.")
+            raise LeaseLost(
+                f"{self.path} was taken over by another job while this one was silent; it goes on there."
+            )
 
     def _beat(self) -> None:
         while not self._end.wait(HEARTBEAT_S):
@@ -77,9 +79,9 @@ def held(folder: Path, limit_s: float = LIMIT_S) -> Iterator[Lease]:
     record = {
         "token": uuid.uuid4().hex,
         "host": socket.gethostname(),
-        "machine": _machine(),
+        "machine": machine(),
         "pid": os.getpid(),
-        "process": _process(os.getpid()),
+        "process": process_start(os.getpid()),
         "job": os.environ.get("SLURM_JOB_ID", ""),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
@@ -136,7 +138,7 @@ def _gone(path: Path, holder: dict, own: dict, limit_s: float) -> bool | None:
     if _age_s(path) > limit_s:
         return True
     if holder.get("machine") and holder["machine"] == own["machine"]:
-        return _process(holder["pid"]) != holder["process"]
+        return process_start(holder["pid"]) != holder["process"]
     if holder.get("job") and holder["job"] != own["job"]:
         return _job_gone(holder["job"])
     return None
@@ -171,7 +173,7 @@ def _age_s(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _machine() -> str:
+def machine() -> str:
     """This boot of this machine and this namespace of processes; '' where it cannot be told."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -179,7 +181,7 @@ def _machine() -> str:
         return ""
 
 
-def _process(pid: int) -> str:
+def process_start(pid: int) -> str:
     """When a process started (clock ticks since boot), '' if there is none: numbers of processes come again."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -100,11 +100,12 @@ class SegmentStore:
 
     def drop_from(self, first_frame: int) -> None:
         """Delete the segments that reach beyond `first_frame`."""
-        paths = self.paths()
-        for path, following in zip(paths, [*paths[1:], None], strict=True):
-            end = self.first_frame(following) if following else first_frame
-            if self.first_frame(path) >= first_frame or end > first_frame:
+        end = None
+        for path in reversed(self.paths()):
+            start = self.first_frame(path)
+            if start >= first_frame or (end is not None and end > first_frame):
                 path.unlink()
+            end = start
 
     def set_aside_damaged(self) -> None:
         """Rename the first damaged segment, delete what follows it, and print a sentence; nothing where all are sound.

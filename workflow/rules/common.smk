@@ -1,6 +1,7 @@
 # The candidate table, one lookup for settings, and the packs. Values that rules pass on are scalars, so that adding a row or
 # changing a key reruns only what depends on it.
 
+import os
 import shlex
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     from ionraman import resources
-    from ionraman.campaign import load_campaign, write_record
+    from ionraman.campaign import load_campaign, read_snapshot, write_record, write_snapshot
     from ionraman.digests import model_sha256
     from ionraman.packs import plan_packs
     from ionraman.settings import ConfigError
@@ -19,14 +20,22 @@ except ImportError as error:
 
 ROOT = Path(workflow.basedir)
 
-try:
-    CAMPAIGN = load_campaign(config, ROOT)
+SNAPSHOT = os.environ.get("IONRAMAN_SNAPSHOT", "")
+
+if SNAPSHOT and not workflow.is_main_process:  # a job: what its launch decided on, whatever was edited since
+    CAMPAIGN, PACKS, MODEL_SHA256 = read_snapshot(Path(SNAPSHOT))
     FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
-    PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
-    MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
-    write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
-except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+else:
+    try:
+        CAMPAIGN = load_campaign(config, ROOT)
+        FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
+        PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
+        MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
+        write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
+        snapshot = write_snapshot(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "launches")
+        os.environ["IONRAMAN_SNAPSHOT"] = str(snapshot)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 PACK_OF = {run: pack for pack, members in PACKS.items() for run in members}
 RUN = f"{FOLDER}/runs/{{candidate}}/{{temperature}}K"
