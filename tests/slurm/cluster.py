@@ -19,7 +19,7 @@ ETC = Path("/etc/slurm")
 MARK = "# written by tests/slurm\n"
 
 # cpu: analysis; gpu: GPU jobs; doomed: a node that is killed; low, high: the second takes the node from the first.
-NODES = {"cpu1": 0, "cpu2": 0, "gpu1": 3, "gpu2": 3, "doomed1": 3, "doomed2": 3, "shared1": 1}
+NODES = {"cpu1": 0, "cpu2": 0, "gpu1": 5, "gpu2": 5, "doomed1": 1, "doomed2": 1, "shared1": 1}
 CONF = """{mark}ClusterName=tests
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort=16817
@@ -169,6 +169,13 @@ class Cluster:
 
     def nodes_of(self, job: str) -> list[str]:
         return self._out("squeue", "-h", "-j", job, "-o", "%N").split()
+
+    def limit(self, job: str) -> None:
+        """Make the time limit of a job one minute, which it has used up."""
+        subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+
+    def state(self, job: str) -> str:
+        return next((state for number, _, state, _ in self.jobs() if number == job), "")
 
     def memory_mb(self, job: str) -> int:
         """Memory that a job asked for."""

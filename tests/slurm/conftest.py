@@ -46,7 +46,7 @@ class SlurmCampaign(Campaign):
         profile = yaml.safe_load(text)
         del profile["default-resources"]["slurm_account"]  # no accounting here
         profile["config"] = [
-            "walltime_min=5",
+            "walltime_min=60",
             "compute={device: cpu}",
         ]  # there is no GPU behind these devices
         profile |= {
@@ -54,22 +54,35 @@ class SlurmCampaign(Campaign):
             "latency-wait": 10,
             "retries": 3,
         } | self.edits
-        profile["set-resources"]["dynamics"] |= {"runtime": "5"} | self.resources
+        profile["set-resources"]["dynamics"] |= self.resources
         own = self.folder / "profile"
         own.mkdir(exist_ok=True)
         (own / "config.yaml").write_text(yaml.safe_dump(profile))
+
+    def command(self, *arguments: str) -> list[str]:
+        self.write()
+        return [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--profile",
+            "profile",
+            "--configfile=config/tiny.yaml",
+            *arguments,
+        ]
 
     def launch(self, *arguments: str) -> subprocess.Popen:
         """Start scripts/run.py in a session of its own; its output goes to launch<N>.txt."""
         self.write()
         self.text = self.folder / f"launch{len(self.launches)}.txt"
         command = [
+            "env",
+            "--default-signal=INT",  # which is ignored where the tests run in the background
             sys.executable,
             "scripts/run.py",
             "--profile",
             "profile",
-            "--configfile",
-            "config/tiny.yaml",
+            "--configfile=config/tiny.yaml",
             *arguments,
         ]
         environment = {
@@ -90,7 +103,7 @@ class SlurmCampaign(Campaign):
         self.launches.append(process)
         return process
 
-    def finish(self, process: subprocess.Popen, limit_s: float = 600) -> int:
+    def finish(self, process: subprocess.Popen, limit_s: float = 1200) -> int:
         try:
             return process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -129,7 +142,7 @@ class SlurmCampaign(Campaign):
 
 
 def wait_until(
-    condition: Callable[[], object], what: str, limit_s: float = 300, said: Callable[[], str] = str
+    condition: Callable[[], object], what: str, limit_s: float = 900, said: Callable[[], str] = str
 ):
     """The first true answer of `condition`, asked twice a second."""
     deadline = time.monotonic() + limit_s

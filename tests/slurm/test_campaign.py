@@ -10,12 +10,11 @@ def test_two_candidates_through_the_shipped_profile(new_campaign, cluster):
     assert campaign.finish(campaign.launch()) == 0, campaign.said()
     table = pd.read_csv(campaign.results / "ranking.csv").set_index("candidate")
     assert table.status.to_dict() == {"one": "complete", "two": "complete"}
-    assert table["rank"].notna().all() and (table.frames == 150).all() if "frames" in table else True
+    assert table["rank"].notna().all()
     for name in ("one", "two"):
         (attempt,) = campaign.attempts(name)
         assert attempt.how == "finished" and attempt.job and attempt.steps_end > attempt.steps_start == 0
     comments = [comment for _, _, _, comment in cluster.jobs()]
     # One job for the dynamics, the polarizability and the grouped analysis of each; nothing else goes to the queue.
     assert len(comments) == 6 and sum("dynamics" in comment for comment in comments) == 2
-    planned = campaign.planned("--executor=local")
-    assert planned == []
+    assert campaign.planned() == []
