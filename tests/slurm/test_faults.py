@@ -24,12 +24,13 @@ from .conftest import SHORT, wait_until
 SEGMENT = round(SHORT["checkpoint_ps"] * 500)  # steps of 2 fs
 BEFORE = round((SHORT["npt_ps"] + SHORT["nvt_ps"]) * 500)
 FRAMES = round(SHORT["production_ps"] * 100)
+HELD = 30  # frames on disk when a held job waits
 NAMES = ("calm", "walltime", "killed", "node", "hungry", "poison", "gpu")
 POISON = "The potential has no parameters for this pair"
 
 
-def disturbed(campaign, **faults) -> None:
-    """Put faulty_dynamics.py in the place of scripts/dynamics.py."""
+def disturbed(campaign, held: tuple[str, ...] = (), **faults) -> None:
+    """Put faulty_dynamics.py in the place of scripts/dynamics.py; `held` candidates wait at 30 frames, see `release`."""
     scripts = campaign.folder / "scripts"
     if scripts.is_symlink():
         scripts.unlink()
@@ -38,37 +39,52 @@ def disturbed(campaign, **faults) -> None:
             (scripts / file.name).symlink_to(file)
         (scripts / "dynamics.py").unlink()
         shutil.copy(Path(__file__).with_name("faulty_dynamics.py"), scripts / "dynamics.py")
+    for name in held:
+        (campaign.folder / f"hold-{name}").touch()
+    faults = {name: {} for name in held} | faults
     (campaign.folder / "faults.json").write_text(
-        json.dumps({"scripts": str(campaign.root / "scripts")} | faults)
+        json.dumps({"scripts": str(campaign.root / "scripts"), "by": faults})
     )
 
 
-def job_of(cluster, campaign, name: str) -> str | None:
-    """SLURM's number of the running dynamics of a candidate, once it is in its program."""
-    attempts = campaign.attempts(name) if (campaign.results / "campaign.json").exists() else []
-    return attempts[-1].job if attempts and attempts[-1].how == "running" else None
+def release(campaign, name: str) -> None:
+    (campaign.folder / f"hold-{name}").unlink()
 
 
-def resumes_from(campaign, name: str, frames: int) -> None:
-    """The last two attempts: the second took up what was on disk when `frames` were, less one segment at most."""
-    lost, resumed = campaign.attempts(name)[-2:]
-    assert resumed.how == "finished", campaign.said()
-    assert resumed.steps_start >= BEFORE + 5 * frames - SEGMENT, (lost, resumed)
+def at_work(campaign, name: str) -> str:
+    """SLURM's number of the job of a held candidate, once its first 30 frames are on disk."""
+
+    def job() -> str:
+        attempts = campaign.attempts(name) if (campaign.results / "campaign.json").exists() else []
+        return (
+            attempts[-1].job
+            if attempts and attempts[-1].how == "running" and campaign.frames(name) >= HELD
+            else ""
+        )
+
+    return wait_until(job, f"{name} is at work with {HELD} frames", said=campaign.said)
+
+
+def program(job: str) -> int:
+    """Process of the dynamics in a job."""
+    (pid,) = processes_of(job, "python scripts/dynamics.py results")
+    return pid
+
+
+def lost_at_most_a_segment(attempts) -> bool:
+    """Whether the last of the attempts took up what the first, which was at step 150, had on disk."""
+    return attempts[-1].how == "finished" and attempts[-1].steps_start >= BEFORE + 5 * HELD
 
 
 @pytest.fixture(scope="module")
 def broken(new_campaign, cluster):
-    """One launch in which all of it happens; the frames that were on disk at each fault."""
+    """One launch in which all of it happens."""
     campaign = new_campaign("faults")
     for name in NAMES:
         campaign.add(name, "structures/NaCl.cif")
-    slow = {"sleep_s": 0.08}
     disturbed(
         campaign,
-        calm=slow,
-        walltime=slow,
-        killed=slow,
-        node=slow,
+        ("calm", "walltime", "killed", "node"),
         hungry={"hog_MB": 3300},
         poison={"fail": POISON},
         gpu={"gpu_full": 1},
@@ -77,41 +93,24 @@ def broken(new_campaign, cluster):
         "runtime": "60",
         "slurm_partition": "'doomed' if wildcards.pack == '0004' else 'gpu'",
     }
-    campaign.process = campaign.launch()
-    at = {}
-
-    def when(name: str, frames: int) -> str:
-        wait_until(lambda: campaign.frames(name) >= frames, f"{name} has {frames} frames", said=campaign.said)
-        at[name] = campaign.frames(name)
-        return job_of(cluster, campaign, name)
-
+    process = campaign.launch()
     # The job's limit is set to what it has used: how fast this machine is today does not matter.
-    cluster.limit(when("walltime", 20))
-    job = when("killed", 20)
-    (pid,) = [
-        pid
-        for pid in processes_of(job, "scripts/dynamics.py")
-        if "bash" not in Path(f"/proc/{pid}/comm").read_text()
-    ]
-    os.kill(pid, signal.SIGKILL)
-    when("node", 20)
-    (node,) = cluster.nodes_of(job_of(cluster, campaign, "node"))
+    late = at_work(campaign, "walltime")
+    cluster.limit(late)
+    os.kill(program(at_work(campaign, "killed")), signal.SIGKILL)
+    release(campaign, "killed")
+    (node,) = cluster.nodes_of(at_work(campaign, "node"))
     cluster.kill_node(node)
-    # From here on the configuration is another one, and a candidate is gone from it.
-    text = (campaign.folder / "config/tiny.yaml").read_text()
+    release(campaign, "node")
+    # From here on the configuration is another one, and two candidates are gone from the table.
     (campaign.folder / "config/tiny.yaml").write_text(
-        text.replace("production_ps: 1.5", "production_ps: 0.4")
+        (campaign.folder / "config/tiny.yaml").read_text().replace("production_ps: 1.5", "production_ps: 0.4")
     )
-    table = (campaign.folder / "config/tiny.tsv").read_text()
-    (campaign.folder / "config/tiny.tsv").write_text("\n".join(table.splitlines()[:-2]) + "\n")
-    # A second copy of a job at work.
-    job = when("calm", 20)
-    (pid,) = [
-        pid
-        for pid in processes_of(job, "scripts/dynamics.py")
-        if "bash" not in Path(f"/proc/{pid}/comm").read_text()
-    ]
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[1:-1]
+    table = (campaign.folder / "config/tiny.tsv").read_text().splitlines()
+    (campaign.folder / "config/tiny.tsv").write_text("\n".join(table[:-2]) + "\n")
+    # A second copy of a job at work, by hand.
+    campaign.calm_job = at_work(campaign, "calm")
+    command = Path(f"/proc/{program(campaign.calm_job)}/cmdline").read_bytes().decode().split("\0")[1:-1]
     environment = os.environ | {"PYTHONPATH": str(campaign.root / "workflow")}
     campaign.copy = subprocess.run(
         [sys.executable, *command],
@@ -121,15 +120,21 @@ def broken(new_campaign, cluster):
         text=True,
         check=False,
     )
-    campaign.calm_job = job
-    code = campaign.finish(campaign.process)
+    release(campaign, "calm")
+    wait_until(
+        lambda: cluster.state(late) not in ("RUNNING", "COMPLETING"),
+        "the walltime is over",
+        said=campaign.said,
+    )
+    release(campaign, "walltime")
+    code = campaign.finish(process)
     cluster.start(node)
     assert code == 1, campaign.said()  # poison
-    return campaign, at
+    return campaign
 
 
 def test_the_others_complete_and_the_ranking_lists_all(broken):
-    campaign, _ = broken
+    campaign = broken
     table = pd.read_csv(campaign.results / "ranking.csv").set_index("candidate")
     assert table.status.to_dict() == {name: "failed" if name == "poison" else "complete" for name in NAMES}
     assert POISON in table.reason["poison"]
@@ -137,13 +142,13 @@ def test_the_others_complete_and_the_ranking_lists_all(broken):
 
 @pytest.mark.parametrize("name", ["walltime", "killed", "node", "hungry", "gpu"])
 def test_the_trajectory_is_that_of_the_undisturbed_run(broken, name):
-    campaign, _ = broken
+    campaign = broken
     assert campaign.positions("calm").shape[1] == FRAMES
     assert np.array_equal(campaign.positions(name), campaign.positions("calm"))
 
 
 def test_an_exceeded_walltime_goes_on_in_the_next_allocation(broken):
-    campaign, _ = broken
+    campaign = broken
     attempts = campaign.attempts("walltime")
     assert [attempt.how for attempt in attempts[:-1]] == ["stopped"] * (len(attempts) - 1) and len(
         attempts
@@ -152,22 +157,22 @@ def test_an_exceeded_walltime_goes_on_in_the_next_allocation(broken):
 
 
 def test_kill_9_of_the_md_process(broken):
-    campaign, at = broken
-    assert [attempt.how for attempt in campaign.attempts("killed")] == ["lost", "finished"]
-    resumes_from(campaign, "killed", at["killed"])
+    campaign = broken
+    attempts = campaign.attempts("killed")
+    assert [attempt.how for attempt in attempts] == ["lost", "finished"] and lost_at_most_a_segment(attempts)
 
 
 def test_a_dead_node(broken):
-    campaign, at = broken
+    campaign = broken
     attempts = campaign.attempts("node")
     assert [attempt.how for attempt in attempts] == ["lost", "finished"] and attempts[0].job != attempts[
         1
     ].job
-    resumes_from(campaign, "node", at["node"])
+    assert lost_at_most_a_segment(attempts)
 
 
 def test_memory_doubles_after_a_kill_for_memory_and_only_then(broken, cluster):
-    campaign, _ = broken
+    campaign = broken
     attempts = {name: campaign.attempts(name) for name in NAMES}
     assert [attempt.how for attempt in attempts["hungry"]] == ["out of memory", "finished"]
     asked = {name: [cluster.memory_mb(attempt.job) for attempt in found] for name, found in attempts.items()}
@@ -177,14 +182,14 @@ def test_memory_doubles_after_a_kill_for_memory_and_only_then(broken, cluster):
 
 
 def test_a_full_gpu_is_recorded_and_tried_again(broken):
-    campaign, _ = broken
+    campaign = broken
     first, second = campaign.attempts("gpu")
     assert (first.how, second.how) == ("out of GPU memory", "finished")
     assert second.steps_start == BEFORE + 300 - 300 % SEGMENT
 
 
 def test_a_candidate_that_always_fails_is_tried_twice(broken):
-    campaign, _ = broken
+    campaign = broken
     attempts = campaign.attempts("poison")
     assert [attempt.how for attempt in attempts] == ["failed"] * len(attempts)
     # The first came as far as the last segment, two went no further, and the fourth ended at once.
@@ -193,14 +198,14 @@ def test_a_candidate_that_always_fails_is_tried_twice(broken):
 
 
 def test_a_second_copy_ends_with_a_clear_message(broken):
-    campaign, _ = broken
+    campaign = broken
     assert campaign.copy.returncode != 0
     assert f"is being computed by SLURM job {campaign.calm_job}" in campaign.copy.stderr
     assert [attempt.how for attempt in campaign.attempts("calm")] == ["finished"]
 
 
 def test_a_configuration_edited_meanwhile_is_that_of_the_next_launch(broken):
-    campaign, _ = broken
+    campaign = broken
     assert "production_ps: 0.4" in (campaign.folder / "config/tiny.yaml").read_text()
     for name in set(NAMES) - {"poison"}:
         assert campaign.summary(name)["dynamics"]["frames"] == FRAMES
@@ -214,7 +219,7 @@ def test_accounting_is_off_and_the_launch_ended_all_the_same(broken):
 @pytest.fixture(scope="module")
 def repaired(broken):
     """A second launch with the configuration of the first, after files were damaged and the poison was cured."""
-    campaign, _ = broken
+    campaign = broken
     runs = {name: campaign.results / f"runs/{name}/800K" for name in NAMES}
     packs = campaign.results / "packs"
     disturbed(campaign)
