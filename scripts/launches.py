@@ -84,7 +84,10 @@ class Launch:
         os.utime(self.path)
 
     def end(self) -> None:
-        write_json(self.path, self.record | {"processes": {}, "ended": time.strftime("%Y-%m-%d %H:%M:%S")})
+        try:
+            write_json(self.path, self.record | {"processes": {}, "ended": time.strftime("%Y-%m-%d %H:%M:%S")})
+        except OSError as error:  # a full disk: the next launch finds the processes gone
+            print(f"{self.path} could not be written: {error}", flush=True)
 
 
 def campaign_folder(arguments: list[str]) -> tuple[Path, Path]:

@@ -49,7 +49,7 @@ ReturnToService=2
 SlurmdTimeout=10
 InactiveLimit=0
 KillWait=20
-MinJobAge=300
+MinJobAge=7200
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {nodes}
@@ -174,7 +174,7 @@ class Cluster:
         """Make the time limit of a job one minute, which it has used up."""
         subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
 
-    def state(self, job: str) -> str:
+    def state_of(self, job: str) -> str:
         return next((state for number, _, state, _ in self.jobs() if number == job), "")
 
     def memory_mb(self, job: str) -> int:

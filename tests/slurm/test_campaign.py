@@ -1,5 +1,7 @@
 """A campaign of two candidates through profiles/slurm, from the table to the ranking."""
 
+import json
+
 import pandas as pd
 
 
@@ -14,7 +16,8 @@ def test_two_candidates_through_the_shipped_profile(new_campaign, cluster):
     for name in ("one", "two"):
         (attempt,) = campaign.attempts(name)
         assert attempt.how == "finished" and attempt.job and attempt.steps_end > attempt.steps_start == 0
-    comments = [comment for _, _, _, comment in cluster.jobs()]
+    launch = json.loads((campaign.results / "launch.json").read_text())["name"]
+    comments = [comment for _, name, _, comment in cluster.jobs() if name.startswith(launch)]
     # One job for the dynamics, the polarizability and the grouped analysis of each; nothing else goes to the queue.
     assert len(comments) == 6 and sum("dynamics" in comment for comment in comments) == 2
     assert campaign.planned() == []

@@ -122,7 +122,7 @@ def broken(new_campaign, cluster):
     )
     release(campaign, "calm")
     wait_until(
-        lambda: cluster.state(late) not in ("RUNNING", "COMPLETING"),
+        lambda: cluster.state_of(late) not in ("RUNNING", "COMPLETING"),
         "the walltime is over",
         said=campaign.said,
     )

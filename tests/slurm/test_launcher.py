@@ -67,7 +67,7 @@ def test_a_preempted_job_is_requeued_and_goes_on(ongoing, cluster):
     job = at_work(campaign, "salt")
     command = ["sbatch", "-p", "high", "--gpus=1", "--mem=100", "-o", "/dev/null", "--wrap", "sleep 5"]
     subprocess.run(command, check=True, capture_output=True)
-    wait_until(lambda: cluster.state(job) != "RUNNING", "the job is preempted", said=campaign.said)
+    wait_until(lambda: cluster.state_of(job) != "RUNNING", "the job is preempted", said=campaign.said)
     release(campaign, "salt")
     assert campaign.finish(campaign.process) == 0, campaign.said()
     first, second = campaign.attempts("salt")
@@ -84,7 +84,7 @@ def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     assert campaign.finish(second) != 0 and "is being computed by a launch" in campaign.said()
     os.killpg(campaign.process.pid, signal.SIGKILL)
     campaign.process.wait()
-    assert cluster.state(job) == "RUNNING"
+    assert cluster.state_of(job) == "RUNNING"
     third = campaign.launch(TARGET)  # at once, while the job is at work
     wait_until(lambda: len(campaign.attempts("salt")) == 2, "the job was started again", said=campaign.said)
     assert "cancelled" in campaign.text.read_text() and "Removing the lock" in campaign.text.read_text()
@@ -96,7 +96,7 @@ def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     os.killpg(third.pid, signal.SIGINT)
     assert campaign.finish(third) != 0
     wait_until(
-        lambda: cluster.state(again) not in ("RUNNING", "COMPLETING"), "the job ends", said=campaign.said
+        lambda: cluster.state_of(again) not in ("RUNNING", "COMPLETING"), "the job ends", said=campaign.said
     )
     stopped = campaign.attempts("salt")[-1]
     assert stopped.how == "stopped" and stopped.ended - asked < 20 + 10  # Snakemake takes a moment to cancel

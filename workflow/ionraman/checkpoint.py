@@ -43,9 +43,17 @@ class Progress:
 
 
 def save(
-    folder: Path, digests: list[str], progress: Progress, state: MDState, stage: str | None = None
+    folder: Path,
+    digests: list[str],
+    progress: Progress,
+    state: MDState,
+    stage: str | None = None,
+    keep: bool = True,
 ) -> None:
-    """Write the checkpoint of a batch; `stage` overrides the stage that a later run starts in."""
+    """Write the checkpoint of a batch.
+
+    stage: overrides the stage that a later run starts in; keep: the one before becomes the previous one.
+    """
     plain = {key: value for key, value in vars(progress).items() if key not in _ARRAYS}
     buffer = io.BytesIO()
     torch.save(
@@ -62,7 +70,7 @@ def save(
         buffer,
     )
     latest = folder / LATEST
-    if latest.exists():
+    if keep and latest.exists():
         link = folder / f".{PREVIOUS}.link"
         link.unlink(missing_ok=True)
         os.link(latest, link)

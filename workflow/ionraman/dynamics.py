@@ -73,7 +73,7 @@ class Engine:
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
         self.stores = [trajectory_store(member.folder) for member in members]
         self._models: dict[bool, torch.nn.Module] = {}
-        self._reported = 0.0
+        self._reported, self._saved = 0.0, None
 
     def run(self) -> list[dict]:
         """Integrate to the end and return one record per member (status, reason and what was done).
@@ -364,7 +364,10 @@ class Engine:
         self.clock = time.monotonic()
         for record in self.progress.records:
             record["seconds"] = round(self.progress.seconds, 1)
-        checkpoint.save(self.folder, self.digests, self.progress, self.state, stage)
+        where = (stage or self.progress.stage, self.progress.step)
+        # Saved again at the same step, it replaces itself: the previous one is to be of an earlier segment.
+        checkpoint.save(self.folder, self.digests, self.progress, self.state, stage, keep=where != self._saved)
+        self._saved = where
         self.on_saved(self._done_steps())
 
     def _write_segments(self) -> None:
