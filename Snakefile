@@ -21,7 +21,6 @@ localrules:
     all,
     structure,
     member,
-    summary,
     ranking,
     report,
 

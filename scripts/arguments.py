@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from ionraman.trajectory import read_json, write_json
+from ionraman.attempts import Attempt, recorded, sentence
+from ionraman.lease import Lease, held
+from ionraman.trajectory import CorruptSegment, read_json, write_json
 
 
 def member(text: str) -> tuple[str, float]:
@@ -63,19 +65,49 @@ def recording_failure(main: Callable[[], None], folders: list[Path], stage: str)
         main()
     except Exception as error:
         traceback.print_exc()
-        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, CorruptSegment):
+            discard_seals(error.path)
         for folder in folders:
-            write_json(folder / "failure.json", {"stage": stage, "reason": reason})
+            try:
+                write_json(folder / "failure.json", {"stage": stage, "reason": sentence(error)})
+            except OSError as full:
+                print(f"{folder}/failure.json could not be written: {full}", file=sys.stderr)
         sys.exit(1)
 
 
+def discard_seals(segment: Path) -> None:
+    """Delete the seals of the stage that wrote a damaged segment: the next launch then repairs it."""
+    run = segment.parent.parent
+    folder, stage = run.parents[2], {"trajectory": "dynamics"}.get(segment.parent.name, segment.parent.name)
+    for entry in read_json(folder / "campaign.json")["runs"]:
+        if run_folder(folder, (entry["candidate"], entry["temperature_K"])) == run:
+            (folder / "packs" / f"{entry['pack']}.{stage}.json").unlink(missing_ok=True)
+    (run / f"{stage}.json").unlink(missing_ok=True)
+    print(f"{segment} is computed again when the campaign is launched again.", flush=True)
+
+
+def run_pack(main: Callable[[Lease, Attempt], None], arguments: argparse.Namespace, pack: str, stage: str) -> None:
+    """`recording_failure` for a pack, under its lease and with a record of the attempt."""
+    folder = arguments.folder / "packs" / pack
+
+    def attempted() -> None:
+        with recorded(folder, stage) as attempt:
+            main(lease, attempt)
+
+    with held(folder) as lease:
+        recording_failure(attempted, [run_folder(arguments.folder, run) for run in arguments.members], stage)
+
+
 __all__ = [
+    "Attempt",
+    "Lease",
     "limit_threads",
     "member",
     "pack_parser",
     "read_json",
     "recording_failure",
     "run_folder",
+    "run_pack",
     "settings",
     "write_json",
 ]

@@ -1,4 +1,5 @@
-"""Speed, side by side with the alternative, in one run: dynamics against ASE, polarizability against a calculator, analysis.
+"""Speed, side by side with the alternative, in one run: dynamics against ASE, polarizability against a calculator, analysis;
+and `scale`, the time and memory that planning many candidates takes.
 
 Figures are ratios of medians over repeats that alternate between the two. Run it on an idle machine.
 """
@@ -18,6 +19,7 @@ parser.add_argument("what", nargs="*", default=["dynamics", "polarizability", "a
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--repeats", type=int, default=5)
 parser.add_argument("--frames", type=int, default=100_000, help="of the analysis, over 4 replicas")
+parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1000], help="of scale")
 parser.add_argument("--atoms", type=int, default=128, help="of the analysis")
 parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 arguments = parser.parse_args()
@@ -194,5 +196,44 @@ def analysis() -> None:
     )
 
 
+def scale() -> None:
+    """Planning a campaign of many candidates (their structures are copies of one): a dry run of the whole table."""
+    import os
+    import re
+    import tempfile
+
+    import yaml
+
+    for count in arguments.candidates:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for linked in ("Snakefile", "workflow", "scripts", "profiles"):
+                (folder / linked).symlink_to(ROOT / linked)
+            (folder / "config/structures").mkdir(parents=True)
+            for copied in ("config.yaml", "models.yaml", "structures/NaCl.cif"):
+                (folder / "config" / copied).write_bytes((ROOT / "config" / copied).read_bytes())
+            rows = [f"c{number:05d}\tstructures/NaCl.cif\tNa" for number in range(count)]
+            (folder / "config/many.tsv").write_text("\n".join(["name\tstructure\tmobile", *rows]) + "\n")
+            overlay = {"campaign": "many", "candidates": "config/many.tsv", "select": {"names": [], "tags": []}}
+            (folder / "many.yaml").write_text(yaml.safe_dump(overlay))
+            command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "many.yaml", "-n"]
+            for launch in ("first", "second"):  # the first one also writes the packs
+                start = time.perf_counter()
+                with open(folder / "out.txt", "w+") as out:
+                    process = subprocess.Popen(
+                        [*command, "--quiet", "rules"], cwd=folder, stdout=out, stderr=subprocess.STDOUT
+                    )
+                    _, status, usage = os.wait4(process.pid, 0)
+                wall, text = time.perf_counter() - start, (folder / "out.txt").read_text()
+                jobs = re.search(r"^total +(\d+)", text, re.MULTILINE)
+                if status or not jobs:
+                    sys.exit(text[-3000:])
+                print(
+                    f"scale, {count} candidates, {launch} dry run: {jobs.group(1)} jobs planned in {wall:.1f} s wall, "
+                    f"{usage.ru_utime + usage.ru_stime:.1f} s CPU, peak memory {usage.ru_maxrss / 2**20:.2f} GiB",
+                    flush=True,
+                )
+
+
 for what in arguments.what:
-    {"dynamics": dynamics, "polarizability": polarizability, "analysis": analysis}[what]()
+    {"dynamics": dynamics, "polarizability": polarizability, "analysis": analysis, "scale": scale}[what]()

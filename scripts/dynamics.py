@@ -4,11 +4,13 @@ import signal
 from pathlib import Path
 
 from arguments import (
+    Attempt,
+    Lease,
     limit_threads,
     pack_parser,
     read_json,
-    recording_failure,
     run_folder,
+    run_pack,
     settings,
     write_json,
 )
@@ -18,11 +20,12 @@ parser.add_argument("output", type=Path)
 arguments = parser.parse_args()
 compute = settings(arguments.compute)
 limit_threads(compute["threads"])
+pack = arguments.output.name.split(".")[0]
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 
 
-def main() -> None:
+def main(lease: Lease, attempt: Attempt) -> None:
     import numpy as np
     import torch
     from ase import Atoms
@@ -57,9 +60,18 @@ def main() -> None:
         rotations = np.array(structure["point_group"])
         members.append(Member(name, temperature, atoms, structure["mobile"], folder, rotations))
     if members:
-        work = arguments.folder / "packs" / arguments.output.name.split(".")[0]
-        dtype = getattr(torch, compute["dtype"])
-        engine = Engine(members, protocol, potential, work, device, dtype, lambda: bool(stopped))
+
+        def should_stop() -> bool:
+            lease.check()
+            return bool(stopped)
+
+        def saved(steps: int) -> None:
+            if attempt.steps_end is None:
+                attempt.steps_start = steps
+            attempt.steps_end = steps
+
+        work, dtype = arguments.folder / "packs" / pack, getattr(torch, compute["dtype"])
+        engine = Engine(members, protocol, potential, work, device, dtype, should_stop, saved)
         shared = {
             "timestep_fs": protocol.timestep_fs,
             "sampling_fs": protocol.sampling_fs,
@@ -74,4 +86,4 @@ def main() -> None:
     write_json(arguments.output, records)
 
 
-recording_failure(main, [run_folder(arguments.folder, run) for run in arguments.members], "dynamics")
+run_pack(main, arguments, pack, "dynamics")

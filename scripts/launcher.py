@@ -18,11 +18,12 @@ scripts/campaign [options of Snakemake]     run the default campaign, config/con
     --configfile config/campaign.yaml       another campaign: an overlay of config/config.yaml
     --profile profiles/NAME                 where jobs run (default: profiles/local)
     -n                                      dry run: say what would be done
+    --old-jobs wait|cancel                  SLURM jobs of a killed launcher: let running ones end, or cancel (default)
     --no-setup                              use the active Python environment as it is
 scripts/campaign setup [--torch cpu|cu126|auto|...]   prepare the environment (the first run does it too)
 scripts/campaign status [CAMPAIGN]          candidate, stage, progress, state and last error, from the files
-scripts/test [unit|physics|workflow|browser|all]
-scripts/benchmark [dynamics|polarizability|analysis]
+scripts/test [unit|physics|workflow|browser|slurm|all]
+scripts/benchmark [dynamics|polarizability|analysis|scale]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
 
@@ -31,9 +32,10 @@ TESTS = {
     "physics": ["tests/physics"],
     "workflow": ["tests/workflow"],
     "browser": ["tests/browser"],
+    "slurm": ["tests/slurm"],
 }
 TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
-TESTS["all"] = [*TESTS[""], "tests/browser"]
+TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm"]
 
 
 def setup(torch: str | None, tests: bool) -> Path:

@@ -1,16 +1,20 @@
 """Polarizability along the trajectories of one pack; frames that are on disk are not computed again."""
 
+import signal
 from pathlib import Path
 
 from arguments import (
+    Attempt,
+    Lease,
     limit_threads,
     pack_parser,
     read_json,
-    recording_failure,
     run_folder,
+    run_pack,
     settings,
     write_json,
 )
+from ionraman.attempts import Stopped
 
 parser = pack_parser(__doc__)
 parser.add_argument("dynamics", type=Path)
@@ -20,7 +24,14 @@ compute = settings(arguments.compute)
 limit_threads(compute["threads"])
 
 
-def main() -> None:
+def stop(*_) -> None:
+    raise Stopped("stopped; run again to go on after the last segment")
+
+
+signal.signal(signal.SIGTERM, stop)
+
+
+def main(lease: Lease, attempt: Attempt) -> None:
     import torch
     from ionraman import polarizability, potentials
     from ionraman.inference import evaluate_run
@@ -31,12 +42,17 @@ def main() -> None:
     )
     dynamics = read_json(arguments.dynamics)
     records = {}
+
+    def saved(frames: int) -> None:
+        lease.check()
+        attempt.steps_end = (attempt.steps_end or 0) + frames
+
     for run in arguments.members:
         key = f"{run[0]}:{run[1]:g}"
         record = dynamics[key]
         if record["status"] == "complete":
             batch = settings(arguments.settings)["batch_atoms"]
-            record = evaluate_run(model, run_folder(arguments.folder, run), record, batch)
+            record = evaluate_run(model, run_folder(arguments.folder, run), record, batch, saved)
             record |= {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
         else:
             record = {"status": record["status"], "reason": record["reason"]}
@@ -44,4 +60,4 @@ def main() -> None:
     write_json(arguments.output, records)
 
 
-recording_failure(main, [run_folder(arguments.folder, run) for run in arguments.members], "polarizability")
+run_pack(main, arguments, arguments.output.name.split(".")[0], "polarizability")

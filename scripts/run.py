@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from arguments import read_json
 from ionraman.status import run_status
+from launches import Launch
 
 QUIET = {
     "-n",
@@ -34,7 +36,7 @@ COLUMNS = ["rank", "candidate", "temperature_K", "status", "verdict", "D_low", "
 def command(arguments: list[str]) -> list[str]:
     profile = (
         []
-        if any(word in ("--profile", "--workflow-profile") for word in arguments)
+        if any(word.split("=")[0] in ("--profile", "--workflow-profile") for word in arguments)
         else ["--profile", "profiles/local"]
     )
     return [sys.executable, "-m", "snakemake", *profile, *arguments]
@@ -61,14 +63,15 @@ def progress_lines(folder: Path) -> list[str]:
     return lines
 
 
-def watch(process: subprocess.Popen, log: Path) -> Path | None:
-    """Print progress until Snakemake ends; the campaign's folder."""
+def watch(process: subprocess.Popen, log: Path, launch: Launch) -> Path | None:
+    """Print progress and show signs of life until Snakemake ends; the campaign's folder."""
     folder, shown, last = None, [], time.monotonic() - EVERY_S + 4
     while process.poll() is None:
         time.sleep(0.5)
         if time.monotonic() - last < EVERY_S:
             continue
         last = time.monotonic()
+        launch.beat()
         folder = folder or campaign_folder(log.read_text(errors="replace"))
         lines = progress_lines(folder) if folder else []
         if lines and lines != shown:
@@ -83,15 +86,23 @@ def main(arguments: list[str]) -> int:
     Path("results").mkdir(exist_ok=True)
     log = Path("results") / time.strftime("snakemake-%Y%m%d-%H%M%S.log")
     started = time.monotonic()
+    launch = Launch(arguments, log)
     print(
         f"Snakemake writes to {log}. Ctrl-C stops the jobs; the same command goes on from their checkpoints.",
         flush=True,
     )
     with open(log, "w") as file:
-        process = subprocess.Popen(command(arguments), stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command([*arguments, *launch.arguments()]),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | launch.environment(),
+        )
+        launch.follows(process.pid)
         signal.signal(signal.SIGINT, lambda *_: None)  # Snakemake gets it too and ends its jobs
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        folder = watch(process, log)
+        folder = watch(process, log, launch)
+    launch.end()
     text = log.read_text(errors="replace")
     if process.returncode and (folder is None or "WorkflowError" in text or "LockException" in text):
         print(error_text(text))

@@ -56,8 +56,8 @@ def test_shipped_table():
     assert {file.stem for file in (ROOT / "config/structures").glob("*.cif")} <= names
     assert len(names) == 29
     demo = [candidate for candidate in candidates if "demo" in candidate.tags]
-    assert [candidate.name for candidate in demo] == ["Na3SbS4_cub", "Na3SbS4_W", "Na3PS4_W", "NaCl"]
-    assert demo[1].carriers == "Sb->W 0.125; Na-vacancy 0.125"
+    assert [candidate.name for candidate in demo] == ["Na3SbS4_cub", "Na3SbS4_W2", "Na3PS4_W", "NaCl"]
+    assert demo[1].carriers == "Sb->W 0.25; Na-vacancy 0.25"
     for candidate in candidates:
         assert bool(candidate.sigma300_S_cm) <= bool(candidate.sigma_source)
         text = (ROOT / "config" / candidate.structure).read_text()

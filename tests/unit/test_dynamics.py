@@ -245,3 +245,30 @@ def test_batches_share_no_noise(force_model, tmp_path):
     )
     assert one._seed() != two._seed()
     assert one._seed() == engine(tmp_path, force_model)._seed()
+
+
+@pytest.mark.parametrize("damaged", ["checkpoint", "last segment", "first segment"])
+def test_damage_is_repaired_bit_for_bit(finished, force_model, tmp_path, damaged):
+    engine(tmp_path, force_model).run()
+    files = sorted((tmp_path / "NaCl/trajectory").glob("production_*.npz"))
+    file = {"checkpoint": tmp_path / "checkpoint.pt", "last segment": files[-1], "first segment": files[0]}[
+        damaged
+    ]
+    file.write_bytes(file.read_bytes()[:-50])
+    run = engine(tmp_path, force_model)
+    record = run.run()[0]
+    again = run.stores[0].read()[0]
+    assert record["status"] == "complete"
+    for key, array in finished[2].items():
+        assert np.array_equal(array, again[key]), key
+    start = SHORT.steps(0.08) + SHORT.steps(0.2)
+    assert (
+        run.resumed_step == start
+        if damaged == "first segment"
+        else run.resumed_step >= start + SHORT.steps(0.12)
+    )
+
+
+def test_a_stop_in_the_relaxation_ends_it(force_model, tmp_path):
+    with pytest.raises(Stopped, match="relaxation"):
+        engine(tmp_path, force_model, should_stop=lambda: True).run()

@@ -1,6 +1,7 @@
 """A small campaign in a folder of its own: the project's files by link, a table and a configuration of its own."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,7 @@ class Campaign:
         environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600

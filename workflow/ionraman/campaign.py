@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 from ionraman.candidates import Candidate, read_table
 from ionraman.problems import ConfigError, choice
 from ionraman.settings import ModelEntry, Scalar, Settings, load_models, load_settings, select_model
-from ionraman.trajectory import write_json
+from ionraman.trajectory import write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,39 @@ def load_campaign(config: dict[str, Any], root: Path) -> Campaign:
     if problems:
         raise ConfigError(problems)
     return Campaign(settings, tuple(candidates), models)
+
+
+def write_snapshot(
+    campaign: Campaign, packs: dict[str, list[tuple[str, float]]], digests: dict[str, str], folder: Path
+) -> Path:
+    """Write what a launch decided on; its jobs read that, so that editing the configuration leaves them alone.
+
+    packs: runs by pack; digests: SHA-256 of the models by kind. The file is named after its content.
+    """
+    record = {
+        "settings": campaign.settings.model_dump(),
+        "candidates": [candidate.model_dump() for candidate in campaign.candidates],
+        "models": {kind: entry.model_dump() for kind, entry in campaign.models.items()},
+        "packs": packs,
+        "digests": digests,
+    }
+    text = json.dumps(record)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        write_atomically(path, text.encode())
+    return path
+
+
+def read_snapshot(path: Path) -> tuple[Campaign, dict[str, list[tuple[str, float]]], dict[str, str]]:
+    """Campaign, packs and digests of `write_snapshot`."""
+    record = json.loads(path.read_text())
+    campaign = Campaign(
+        Settings.model_validate(record["settings"]),
+        tuple(Candidate.model_validate(candidate) for candidate in record["candidates"]),
+        {kind: ModelEntry.model_validate(entry) for kind, entry in record["models"].items()},
+    )
+    packs = {name: [(run[0], run[1]) for run in members] for name, members in record["packs"].items()}
+    return campaign, packs, record["digests"]
 
 
 def write_record(

@@ -1,12 +1,14 @@
 """Checkpoints of a batch: everything that the next step depends on, in one file that is replaced whole.
 
-The file holds tensors and JSON text only and is read without unpickling objects.
+The file holds tensors and JSON text only and is read without unpickling objects. The checkpoint before it and the one at the
+start of production are kept beside it, for the case that it or a segment is damaged.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from ionraman.trajectory import write_atomically
 
 _STATES = {cls.__name__: cls for cls in (MDState, NPTCRescaleState)}
 _ARRAYS = ("cells", "lines", "starts")
+
+LATEST, PREVIOUS, START = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.start.pt"
 
 
 @dataclass
@@ -41,9 +45,17 @@ class Progress:
 
 
 def save(
-    path: Path, digests: list[str], progress: Progress, state: MDState, stage: str | None = None
+    folder: Path,
+    digests: list[str],
+    progress: Progress,
+    state: MDState,
+    stage: str | None = None,
+    keep: bool = True,
 ) -> None:
-    """Write a checkpoint; `stage` overrides the stage that a later run starts in."""
+    """Write the checkpoint of a batch.
+
+    stage: overrides the stage that a later run starts in; keep: the one before becomes the previous one.
+    """
     plain = {key: value for key, value in vars(progress).items() if key not in _ARRAYS}
     buffer = io.BytesIO()
     torch.save(
@@ -59,7 +71,15 @@ def save(
         },
         buffer,
     )
-    write_atomically(path, buffer.getvalue())
+    latest = folder / LATEST
+    if keep and latest.exists():
+        link = folder / f".{PREVIOUS}.link"
+        link.unlink(missing_ok=True)
+        os.link(latest, link)
+        os.replace(link, folder / PREVIOUS)
+    write_atomically(latest, buffer.getvalue())
+    if progress.stage == "production" and progress.step == 0:
+        write_atomically(folder / START, buffer.getvalue())
 
 
 def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress, MDState] | None:
@@ -71,7 +91,8 @@ def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress
         return None
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
+    except Exception as error:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
+        print(f"{path} cannot be read ({error}): it is damaged and now {path.stem}.damaged.", flush=True)
         path.replace(path.with_suffix(".damaged"))
         return None
     if stored["digests"] != digests:

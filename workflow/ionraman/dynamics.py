@@ -25,12 +25,13 @@ from torch_sim.integrators.nvt import nvt_langevin_init, nvt_langevin_step
 from torch_sim.units import MetalUnits
 
 from ionraman import checkpoint, guards, raman
+from ionraman.attempts import Stopped
 from ionraman.checkpoint import Progress
 from ionraman.equilibration import cell_settled, symmetric_cell
 from ionraman.potentials import Potential
 from ionraman.production import production_record
 from ionraman.protocol import Member, Protocol, digest
-from ionraman.trajectory import trajectory_store, write_json
+from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 from ionraman.units import KB_EV
 
 FS = MetalUnits.time / 1000.0
@@ -45,10 +46,6 @@ LINE_PS = 2.0
 noise of a thermostat has a spectrum of its own."""
 
 
-class Stopped(RuntimeError):
-    """The run was asked to stop; everything up to now is on disk."""
-
-
 class Engine:
     """Runs one batch of members to the end of production, or on from its checkpoint.
 
@@ -59,6 +56,7 @@ class Engine:
         folder: where checkpoint.pt and progress.json of the batch lie.
         device, dtype: of the integration.
         should_stop: asked at every step; once true, the engine saves and raises `Stopped`.
+        on_saved: told the steps that are safe on disk, at the start and after each checkpoint.
     """
 
     def __init__(
@@ -70,13 +68,14 @@ class Engine:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         should_stop: Callable[[], bool] = lambda: False,
+        on_saved: Callable[[int], None] = lambda steps: None,
     ) -> None:
         self.members, self.protocol, self.potential, self.folder = members, protocol, potential, Path(folder)
-        self.device, self.dtype, self.should_stop = device, dtype, should_stop
+        self.device, self.dtype, self.should_stop, self.on_saved = device, dtype, should_stop, on_saved
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
         self.stores = [trajectory_store(member.folder) for member in members]
         self._models: dict[bool, torch.nn.Module] = {}
-        self._reported = 0.0
+        self._reported, self._saved = 0.0, None
 
     def run(self) -> list[dict]:
         """Integrate to the end and return one record per member (status, reason and what was done).
@@ -88,6 +87,7 @@ class Engine:
         if not self._restore():
             self._begin()
         self.resumed_step, self.resumed_clock = self._done_steps(), time.monotonic()
+        self.on_saved(self.resumed_step)
         while self.progress.stage != "done":
             getattr(self, f"_{self.progress.stage}")()
         self._report(force=True)
@@ -96,22 +96,27 @@ class Engine:
     # Stages
 
     def _begin(self) -> None:
-        for store in self.stores:
-            for path in store.paths():
-                path.unlink()
+        for member, store in zip(self.members, self.stores, strict=True):
+            store.drop_from(0)
+            polarizability_store(member.folder).drop_from(0)
         self.progress = Progress(
             alive=list(range(len(self.members))),
             records=[{"status": "running", "reason": ""} for _ in self.members],
         )
         state = ts.initialize_state([member.atoms for member in self.members], self.device, self.dtype)
         model = self._model(stress=True)
+        converged = ts.generate_force_convergence_fn(self.protocol.relax_fmax_eV_A, include_cell_forces=True)
+
+        def converged_or_stopped(state, last_energy=None):
+            if self.should_stop():
+                raise Stopped("stopped in the relaxation; run again to begin anew")
+            return converged(state, last_energy)
+
         state = ts.optimize(
             state,
             model,
             optimizer=ts.Optimizer.fire,
-            convergence_fn=ts.generate_force_convergence_fn(
-                self.protocol.relax_fmax_eV_A, include_cell_forces=True
-            ),
+            convergence_fn=converged_or_stopped,
             max_steps=self.protocol.relax_steps,
             init_kwargs={"cell_filter": ts.CellFilter.frechet},
             autobatcher=False,
@@ -408,7 +413,11 @@ class Engine:
         self.clock = time.monotonic()
         for record in self.progress.records:
             record["seconds"] = round(self.progress.seconds, 1)
-        checkpoint.save(self.folder / "checkpoint.pt", self.digests, self.progress, self.state, stage)
+        where = (stage or self.progress.stage, self.progress.step)
+        # Saved again at the same step, it replaces itself: the previous one is to be of an earlier segment.
+        checkpoint.save(self.folder, self.digests, self.progress, self.state, stage, keep=where != self._saved)
+        self._saved = where
+        self.on_saved(self._done_steps())
 
     def _write_segments(self) -> None:
         positions = np.array([frame[0] for frame in self.frames])
@@ -443,15 +452,25 @@ class Engine:
         self.frames = []
 
     def _restore(self) -> bool:
+        """Take up the latest checkpoint whose frames are all on disk and readable."""
         self.frames: list[tuple] = []
-        self.first_frame = 0
-        stored = checkpoint.load(self.folder / "checkpoint.pt", self.digests, self.device)
-        if stored is None:
-            return False
-        self.progress, self.state = stored
-        if self.progress.stage == "production":
-            stride = self.protocol.stride
-            self.first_frame = -(-self.progress.step // stride)
-            if any(self.stores[index].frames() < self.first_frame for index in self.progress.alive):
-                return False
-        return True
+        self.first_frame, checked = 0, False
+        for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.START):
+            stored = checkpoint.load(self.folder / name, self.digests, self.device)
+            if stored is None:
+                continue
+            self.progress, self.state = stored
+            if self.progress.stage != "production":
+                self.first_frame = 0
+            else:
+                if not checked:
+                    for store in self.stores:
+                        store.set_aside_damaged()
+                    checked = True
+                self.first_frame = -(-self.progress.step // self.protocol.stride)
+                if any(self.stores[index].frames() < self.first_frame for index in self.progress.alive):
+                    continue
+            for member in self.members:
+                polarizability_store(member.folder).drop_from(self.first_frame)
+            return True
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,11 @@ BATCH_ATOMS = {"cpu": 512, "cuda": 16384}
 
 
 def evaluate_run(
-    model: PolarizabilityModel, folder: Path, dynamics: dict, batch_atoms: int | None = None
+    model: PolarizabilityModel,
+    folder: Path,
+    dynamics: dict,
+    batch_atoms: int | None = None,
+    on_saved: Callable[[int], None] = lambda frames: None,
 ) -> dict:
     """Evaluate the frames of a finished trajectory that have no polarizability yet.
 
@@ -26,12 +31,14 @@ def evaluate_run(
         folder: of the run; segments are written to `polarizability` below it.
         dynamics: the run's record (frames, sampling_fs, volume_A3).
         batch_atoms: most atoms evaluated at once; None: `BATCH_ATOMS`.
+        on_saved: told the frames of each segment that was written.
 
     Returns:
         status (complete, or unsupported where the model does not cover an element), reason, frames, models, seconds.
     """
     positions, alpha = trajectory_store(folder), polarizability_store(folder)
     started, computed = time.monotonic(), 0
+    alpha.set_aside_damaged()
     stored = {first: metadata for first, _, metadata in alpha.segments()} if alpha.paths() else {}
     for first, arrays, metadata in positions.segments():
         species = metadata["species"]
@@ -60,6 +67,7 @@ def evaluate_run(
         )
         stored = {}  # what followed it is gone with the old segment
         computed += frames
+        on_saved(frames)
         write_json(
             folder / "polarizability" / "progress.json",
             {"frames": first + frames, "frames_total": dynamics["frames"], "updated": time.time()},

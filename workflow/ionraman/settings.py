@@ -168,6 +168,12 @@ class Compute(Group):
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the models")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of one job")
     pack_size: int = Field(2, ge=1, le=10_000, description="most runs (candidate, temperature) in one job")
+    atom_steps_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="speed of the dynamics, atoms times steps per second, for the time that a cluster job asks for; "
+        "null: a cautious value for the device",
+    )
 
 
 class Settings(Group):
@@ -187,6 +193,9 @@ class Settings(Group):
     raman: Raman = Field(default_factory=Raman, description="spectrum and marker")
     ranking: Ranking = Field(default_factory=Ranking, description="ranking")
     compute: Compute = Field(default_factory=Compute, description="hardware and jobs")
+    walltime_min: int = Field(
+        1440, ge=1, le=100_000, description="most minutes of a cluster job; a longer run goes on in the next job"
+    )
 
 
 class ModelEntry(Group):

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,11 @@ import numpy as np
 
 
 class CorruptSegment(ValueError):
-    """A segment cannot be read or does not follow the one before it."""
+    """A segment cannot be read or does not follow the one before it; `path` is its file."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -82,12 +87,41 @@ class SegmentStore:
         path = self.folder / f"{self.name}_{first_frame:09d}.npz"
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, metadata=np.array(json.dumps(metadata)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, metadata=np.array(json.dumps(metadata)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:  # on a full disk the part would only take room
+            temporary.unlink(missing_ok=True)
+            raise
         return path
+
+    def drop_from(self, first_frame: int) -> None:
+        """Delete the segments that reach beyond `first_frame`."""
+        end = None
+        for path in reversed(self.paths()):
+            start = self.first_frame(path)
+            if start >= first_frame or (end is not None and end > first_frame):
+                path.unlink()
+            end = start
+
+    def set_aside_damaged(self) -> None:
+        """Rename the first damaged segment, delete what follows it, and print a sentence; nothing where all are sound.
+
+        Every segment is read whole, which checks the sums that the file holds.
+        """
+        try:
+            for _ in self.segments():
+                pass
+        except CorruptSegment as error:
+            for path in self.paths():
+                if path > error.path:
+                    path.unlink()
+            damaged = error.path.with_name(error.path.name + ".damaged")
+            error.path.replace(damaged)
+            print(f"{error} It is now {damaged.name}; its frames and those after it are computed again.", flush=True)
 
     def segments(self) -> Iterator[tuple[int, dict[str, np.ndarray], dict]]:
         """Yield (first frame, arrays, metadata) in order.
@@ -100,14 +134,14 @@ class SegmentStore:
             first = self.first_frame(path)
             if first != expected:
                 raise CorruptSegment(
-                    f"{path} starts at frame {first}, but {expected} was expected: a segment is missing."
+                    path, f"{path} starts at frame {first}, but {expected} was expected: a segment is missing."
                 )
             try:
                 with np.load(path) as stored:
                     arrays = {key: stored[key] for key in stored.files if key != "metadata"}
                     metadata = json.loads(str(stored["metadata"]))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise CorruptSegment(f"{path} cannot be read ({error}): it is damaged; delete it.") from error
+            except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+                raise CorruptSegment(path, f"{path} cannot be read ({error}): it is damaged.") from error
             expected = first + next(iter(arrays.values())).shape[self.frame_axis]
             yield first, arrays, metadata
 

@@ -1,13 +1,15 @@
 # The candidate table, one lookup for settings, and the packs. Values that rules pass on are scalars, so that adding a row or
 # changing a key reruns only what depends on it.
 
+import os
 import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 try:
-    from ionraman.campaign import load_campaign, write_record
+    from ionraman import resources
+    from ionraman.campaign import load_campaign, read_snapshot, write_record, write_snapshot
     from ionraman.digests import model_sha256
     from ionraman.packs import plan_packs
     from ionraman.settings import ConfigError
@@ -18,14 +20,22 @@ except ImportError as error:
 
 ROOT = Path(workflow.basedir)
 
-try:
-    CAMPAIGN = load_campaign(config, ROOT)
+SNAPSHOT = os.environ.get("IONRAMAN_SNAPSHOT", "")
+
+if SNAPSHOT and not workflow.is_main_process:  # a job: what its launch decided on, whatever was edited since
+    CAMPAIGN, PACKS, MODEL_SHA256 = read_snapshot(Path(SNAPSHOT))
     FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
-    PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
-    MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
-    write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
-except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+else:
+    try:
+        CAMPAIGN = load_campaign(config, ROOT)
+        FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
+        PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
+        MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
+        write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
+        snapshot = write_snapshot(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "launches")
+        os.environ["IONRAMAN_SNAPSHOT"] = str(snapshot)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 PACK_OF = {run: pack for pack, members in PACKS.items() for run in members}
 RUN = f"{FOLDER}/runs/{{candidate}}/{{temperature}}K"
@@ -64,3 +74,56 @@ def pack_members(pack):
 
 def pack_of(wildcards):
     return PACK_OF[wildcards.candidate, float(wildcards.temperature)]
+
+
+# What a cluster job asks for; it never decides whether something runs again.
+
+
+def pack_atoms(pack):
+    """Atoms of a pack; of members whose cell is not built yet, the most that it may have."""
+    counts = (resources.atoms_of(Path(FOLDER) / "structures" / name / "structure.json") for name, _ in PACKS[pack])
+    return sum(
+        setting(name, "structure.max_atoms") if count is None else count
+        for count, (name, _) in zip(counts, PACKS[pack])
+    )
+
+
+def pack_steps(pack):
+    """Steps of the stages of a pack's dynamics, whose settings all members share."""
+    name = PACKS[pack][0][0]
+    lengths = {"npt": "npt_limit_ps", "nvt": "nvt_ps", "production": "production_ps"}
+    return {
+        stage: round(setting(name, f"dynamics.{key}") * 1000 / setting(name, "dynamics.timestep_fs"))
+        for stage, key in lengths.items()
+    }
+
+
+def pack_speed():
+    compute = CAMPAIGN.settings.compute
+    device = "cuda" if compute.device == "cuda" else "cpu"
+    return compute.atom_steps_per_s or resources.ATOM_STEPS_PER_S[device]
+
+
+def dynamics_minutes(pack):
+    return resources.dynamics_minutes(
+        pack_atoms(pack),
+        pack_steps(pack),
+        setting(PACKS[pack][0][0], "dynamics.replicas"),
+        pack_speed(),
+        CAMPAIGN.settings.walltime_min,
+        resources.left_s(Path(FOLDER) / "packs" / pack),
+    )
+
+
+def polarizability_minutes(pack):
+    name = PACKS[pack][0][0]
+    frames = setting(name, "dynamics.production_ps") * 1000 / setting(name, "dynamics.sampling_fs")
+    replicas = setting(name, "dynamics.replicas")
+    return resources.polarizability_minutes(
+        pack_atoms(pack), frames, replicas, pack_speed(), CAMPAIGN.settings.walltime_min
+    )
+
+
+def pack_memory_mb(pack, stage):
+    replicas = setting(PACKS[pack][0][0], "dynamics.replicas")
+    return resources.memory_mb(pack_atoms(pack), replicas, Path(FOLDER) / "packs" / pack, stage)

@@ -14,10 +14,14 @@ rule dynamics:
         compute=settings_of(None, "compute", "device", "dtype", "threads"),
         folder=FOLDER,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=lambda w: dynamics_minutes(w.pack),
+        mem_mb=lambda w: pack_memory_mb(w.pack, "dynamics"),
     log:
         f"{FOLDER}/logs/dynamics/{{pack}}.log",
+    # exec: a shell in between would die of the scheduler's SIGTERM, and its child with it, before it has saved itself
     shell:
-        "python scripts/dynamics.py {output:q} --folder {params.folder:q} --members {params.members}"
+        "exec python scripts/dynamics.py {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"
         " --model {params.model:q} --sha256 {params.digest} > {log:q} 2>&1"
 

@@ -11,9 +11,13 @@ rule polarizability:
         compute=settings_of(None, "compute", "device", "threads"),
         folder=FOLDER,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=lambda w: polarizability_minutes(w.pack),
+        mem_mb=lambda w: pack_memory_mb(w.pack, "polarizability"),
     log:
         f"{FOLDER}/logs/polarizability/{{pack}}.log",
+    # exec: a shell in between would die of the scheduler's SIGTERM, and its child with it, before it has saved itself
     shell:
-        "python scripts/polarizability.py {input:q} {output:q} --folder {params.folder:q} --members {params.members}"
+        "exec python scripts/polarizability.py {input:q} {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"
         " --model {params.model:q} --sha256 {params.digest} > {log:q} 2>&1"

@@ -1,0 +1,289 @@
+"""What can go wrong in the jobs, each on the real cluster: nothing is lost but the time since the last segment.
+
+All candidates are the same crystal with the same seed: whatever happens to one, its trajectory is bit for bit that of the one
+to which nothing happens.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ionraman.trajectory import polarizability_store, trajectory_store
+
+from .cluster import processes_of
+from .conftest import SHORT, wait_until
+
+SEGMENT = round(SHORT["checkpoint_ps"] * 500)  # steps of 2 fs
+BEFORE = round((SHORT["npt_ps"] + SHORT["nvt_ps"]) * 500)
+FRAMES = round(SHORT["production_ps"] * 100)
+HELD = 30  # frames on disk when a held job waits
+NAMES = ("calm", "walltime", "killed", "node", "hungry", "poison", "gpu")
+POISON = "The potential has no parameters for this pair"
+
+
+def disturbed(campaign, held: tuple[str, ...] = (), **faults) -> None:
+    """Put faulty_dynamics.py in the place of scripts/dynamics.py; `held` candidates wait at 30 frames, see `release`."""
+    scripts = campaign.folder / "scripts"
+    if scripts.is_symlink():
+        scripts.unlink()
+        scripts.mkdir()
+        for file in (campaign.root / "scripts").iterdir():
+            (scripts / file.name).symlink_to(file)
+        (scripts / "dynamics.py").unlink()
+        shutil.copy(Path(__file__).with_name("faulty_dynamics.py"), scripts / "dynamics.py")
+    for name in held:
+        (campaign.folder / f"hold-{name}").touch()
+    faults = {name: {} for name in held} | faults
+    (campaign.folder / "faults.json").write_text(
+        json.dumps({"scripts": str(campaign.root / "scripts"), "by": faults})
+    )
+
+
+def release(campaign, name: str) -> None:
+    (campaign.folder / f"hold-{name}").unlink()
+
+
+def at_work(campaign, name: str) -> str:
+    """SLURM's number of the job of a held candidate, once its first 30 frames are on disk."""
+
+    def job() -> str:
+        attempts = campaign.attempts(name) if (campaign.results / "campaign.json").exists() else []
+        return (
+            attempts[-1].job
+            if attempts and attempts[-1].how == "running" and campaign.frames(name) >= HELD
+            else ""
+        )
+
+    return wait_until(job, f"{name} is at work with {HELD} frames", said=campaign.said)
+
+
+def program(job: str) -> int:
+    """Process of the dynamics in a job."""
+    (pid,) = processes_of(job, "python scripts/dynamics.py results")
+    return pid
+
+
+def lost_at_most_a_segment(attempts) -> bool:
+    """Whether the last of the attempts took up what the first, which was at step 150, had on disk."""
+    return attempts[-1].how == "finished" and attempts[-1].steps_start >= BEFORE + 5 * HELD
+
+
+@pytest.fixture(scope="module")
+def broken(new_campaign, cluster):
+    """One launch in which all of it happens."""
+    campaign = new_campaign("faults")
+    for name in NAMES:
+        campaign.add(name, "structures/NaCl.cif")
+    disturbed(
+        campaign,
+        ("calm", "walltime", "killed", "node"),
+        hungry={"hog_MB": 3300},
+        poison={"fail": POISON},
+        gpu={"gpu_full": 1},
+    )
+    campaign.resources = {
+        "runtime": "60",
+        "slurm_partition": "'doomed' if wildcards.pack == '0004' else 'gpu'",
+    }
+    process = campaign.launch()
+    # The job's limit is set to what it has used: how fast this machine is today does not matter.
+    late = at_work(campaign, "walltime")
+    cluster.limit(late)
+    os.kill(program(at_work(campaign, "killed")), signal.SIGKILL)
+    release(campaign, "killed")
+    (node,) = cluster.nodes_of(at_work(campaign, "node"))
+    cluster.kill_node(node)
+    release(campaign, "node")
+    # From here on the configuration is another one, and two candidates are gone from the table.
+    (campaign.folder / "config/tiny.yaml").write_text(
+        (campaign.folder / "config/tiny.yaml").read_text().replace("production_ps: 1.5", "production_ps: 0.4")
+    )
+    table = (campaign.folder / "config/tiny.tsv").read_text().splitlines()
+    (campaign.folder / "config/tiny.tsv").write_text("\n".join(table[:-2]) + "\n")
+    # A second copy of a job at work, by hand.
+    campaign.calm_job = at_work(campaign, "calm")
+    command = Path(f"/proc/{program(campaign.calm_job)}/cmdline").read_bytes().decode().split("\0")[1:-1]
+    environment = os.environ | {"PYTHONPATH": str(campaign.root / "workflow")}
+    campaign.copy = subprocess.run(
+        [sys.executable, *command],
+        cwd=campaign.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    release(campaign, "calm")
+    wait_until(
+        lambda: cluster.state_of(late) not in ("RUNNING", "COMPLETING"),
+        "the walltime is over",
+        said=campaign.said,
+    )
+    release(campaign, "walltime")
+    code = campaign.finish(process)
+    cluster.start(node)
+    assert code == 1, campaign.said()  # poison
+    return campaign
+
+
+def test_the_others_complete_and_the_ranking_lists_all(broken):
+    campaign = broken
+    table = pd.read_csv(campaign.results / "ranking.csv").set_index("candidate")
+    assert table.status.to_dict() == {name: "failed" if name == "poison" else "complete" for name in NAMES}
+    assert POISON in table.reason["poison"]
+
+
+@pytest.mark.parametrize("name", ["walltime", "killed", "node", "hungry", "gpu"])
+def test_the_trajectory_is_that_of_the_undisturbed_run(broken, name):
+    campaign = broken
+    assert campaign.positions("calm").shape[1] == FRAMES
+    assert np.array_equal(campaign.positions(name), campaign.positions("calm"))
+
+
+def test_an_exceeded_walltime_goes_on_in_the_next_allocation(broken):
+    campaign = broken
+    attempts = campaign.attempts("walltime")
+    assert [attempt.how for attempt in attempts[:-1]] == ["stopped"] * (len(attempts) - 1) and len(
+        attempts
+    ) > 1
+    assert all(late.steps_start == early.steps_end for early, late in pairwise(attempts))
+
+
+def test_kill_9_of_the_md_process(broken):
+    campaign = broken
+    attempts = campaign.attempts("killed")
+    assert [attempt.how for attempt in attempts] == ["lost", "finished"] and lost_at_most_a_segment(attempts)
+
+
+def test_a_dead_node(broken):
+    campaign = broken
+    attempts = campaign.attempts("node")
+    assert [attempt.how for attempt in attempts] == ["lost", "finished"] and attempts[0].job != attempts[
+        1
+    ].job
+    assert lost_at_most_a_segment(attempts)
+
+
+def test_memory_doubles_after_a_kill_for_memory_and_only_then(broken, cluster):
+    campaign = broken
+    attempts = {name: campaign.attempts(name) for name in NAMES}
+    assert [attempt.how for attempt in attempts["hungry"]] == ["out of memory", "finished"]
+    asked = {name: [cluster.memory_mb(attempt.job) for attempt in found] for name, found in attempts.items()}
+    first = asked["calm"][0]
+    assert asked["hungry"] == [first, 2 * first]
+    assert all(asked[name] == [first] * len(asked[name]) for name in NAMES if name != "hungry")
+
+
+def test_a_full_gpu_is_recorded_and_tried_again(broken):
+    campaign = broken
+    first, second = campaign.attempts("gpu")
+    assert (first.how, second.how) == ("out of GPU memory", "finished")
+    assert second.steps_start == BEFORE + 300 - 300 % SEGMENT
+
+
+def test_a_candidate_that_always_fails_is_tried_twice(broken):
+    campaign = broken
+    attempts = campaign.attempts("poison")
+    assert [attempt.how for attempt in attempts] == ["failed"] * len(attempts)
+    # The first came as far as the last segment, two went no further, and the fourth ended at once.
+    assert len(attempts) == 3 and all(POISON in attempt.reason for attempt in attempts)
+    assert attempts[1].steps_start == attempts[1].steps_end == attempts[2].steps_end
+
+
+def test_a_second_copy_ends_with_a_clear_message(broken):
+    campaign = broken
+    assert campaign.copy.returncode != 0
+    assert f"is being computed by SLURM job {campaign.calm_job}" in campaign.copy.stderr
+    assert [attempt.how for attempt in campaign.attempts("calm")] == ["finished"]
+
+
+def test_a_configuration_edited_meanwhile_is_that_of_the_next_launch(broken):
+    campaign = broken
+    assert "production_ps: 0.4" in (campaign.folder / "config/tiny.yaml").read_text()
+    for name in set(NAMES) - {"poison"}:
+        assert campaign.summary(name)["dynamics"]["frames"] == FRAMES
+
+
+def test_accounting_is_off_and_the_launch_ended_all_the_same(broken):
+    asked = subprocess.run(["sacct"], capture_output=True, text=True, check=False)
+    assert "disabled" in asked.stderr
+
+
+@pytest.fixture(scope="module")
+def repaired(broken):
+    """A second launch with the configuration of the first, after files were damaged and the poison was cured."""
+    campaign = broken
+    runs = {name: campaign.results / f"runs/{name}/800K" for name in NAMES}
+    packs = campaign.results / "packs"
+    disturbed(campaign)
+    campaign.before = {
+        path: path.stat().st_mtime_ns
+        for name in ("calm", "gpu")
+        for path in trajectory_store(runs[name]).paths()
+    }
+    campaign.whole = polarizability_store(runs["killed"]).read()[0]["alpha_A3"]
+    middle = trajectory_store(runs["killed"]).paths()[5]
+    middle.write_bytes(middle.read_bytes()[:200])
+    last = trajectory_store(runs["walltime"]).paths()[-1]
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    last.write_bytes(content)
+    checkpoint = packs / campaign.pack_of("poison") / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    alpha = polarizability_store(runs["node"]).paths()[3]
+    alpha.write_bytes(b"")
+    for name, stage in (("killed", "dynamics"), ("walltime", "dynamics"), ("node", "polarizability")):
+        (packs / f"{campaign.pack_of(name)}.{stage}.json").unlink()
+    assert campaign.finish(campaign.launch()) == 0, campaign.said()
+    return campaign
+
+
+def test_the_second_launch_repairs_everything(repaired):
+    table = pd.read_csv(repaired.results / "ranking.csv").set_index("candidate")
+    assert set(table.status) == {"complete"} and set(table.index) == set(NAMES)
+    for name in NAMES:
+        assert np.array_equal(repaired.positions(name), repaired.positions("calm")), name
+    assert "is damaged" in repaired.log("killed") and "is damaged" in repaired.log("walltime")
+    assert "is damaged" in repaired.log("poison") and "is damaged" in repaired.log("node", "polarizability")
+    again = polarizability_store(repaired.results / "runs/killed/800K").read()[0]["alpha_A3"]
+    assert np.array_equal(again, repaired.whole)
+
+
+def test_a_damaged_last_segment_costs_that_segment(repaired):
+    assert repaired.attempts("walltime")[-1].steps_start >= BEFORE + 5 * FRAMES - 2 * SEGMENT
+    assert repaired.attempts("poison")[-1].steps_start >= BEFORE + 300 - 2 * SEGMENT
+
+
+def test_the_second_launch_runs_nothing_twice(repaired):
+    assert all(path.stat().st_mtime_ns == time for path, time in repaired.before.items())
+    assert len(repaired.attempts("calm")) == 1
+    for name in NAMES:
+        spans = [(attempt.started, attempt.ended) for attempt in repaired.attempts(name) if attempt.ended]
+        assert all(early[1] <= late[0] for early, late in pairwise(spans))
+
+
+def test_an_analysis_that_meets_damage_asks_for_the_repair(repaired):
+    run = repaired.results / "runs/gpu/800K"
+    trajectory_store(run).paths()[2].write_bytes(b"")
+    command = [
+        sys.executable,
+        "scripts/transport.py",
+        run / "dynamics.json",
+        run / "transport.json",
+        "--confidence",
+        "0.95",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(repaired.root / "workflow")}
+    done = subprocess.run(
+        command, cwd=repaired.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "computed again when the campaign is launched again" in done.stdout
+    assert not (run / "dynamics.json").exists()
+    assert not (repaired.results / f"packs/{repaired.pack_of('gpu')}.dynamics.json").exists()
