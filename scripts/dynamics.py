@@ -26,6 +26,7 @@ def main() -> None:
     import torch
     from ase import Atoms
     from ionraman import potentials
+    from ionraman.batches import assign
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
 
@@ -54,21 +55,25 @@ def main() -> None:
             continue
         folder = run_folder(arguments.folder, (name, temperature))
         members.append(Member(name, temperature, atoms, structure["mobile"], folder))
-    if members:
-        work = arguments.folder / "packs" / arguments.output.name.split(".")[0]
-        dtype = getattr(torch, compute["dtype"])
-        engine = Engine(members, protocol, potential, work, device, dtype, lambda: bool(stopped))
-        shared = {
-            "timestep_fs": protocol.timestep_fs,
-            "sampling_fs": protocol.sampling_fs,
-            "replicas": protocol.replicas,
-            "seed": protocol.seed,
-            "force_model": arguments.model.name,
-            "force_model_sha256": potential.sha256,
-            "device": str(device),
-        }
-        for one, record in zip(members, engine.run(), strict=True):
-            records[f"{one.name}:{one.temperature_K:g}"] = shared | record
+    work = arguments.folder / "packs" / arguments.output.name.split(".")[0]
+    dtype = getattr(torch, compute["dtype"])
+    shared = {
+        "timestep_fs": protocol.timestep_fs,
+        "sampling_fs": protocol.sampling_fs,
+        "replicas": protocol.replicas,
+        "seed": protocol.seed,
+        "force_model": arguments.model.name,
+        "force_model_sha256": potential.sha256,
+        "device": str(device),
+    }
+    finished, batches = assign(members, protocol, potential.sha256, work)
+    records |= {key: shared | record for key, record in finished.items()}
+    for batch in batches:
+        engine = Engine(
+            batch.members, protocol, potential, work, device, dtype, lambda: bool(stopped), batch.checkpoint
+        )
+        for one, record in zip(batch.members, engine.run(), strict=True):
+            records[one.key] = shared | record
     write_json(arguments.output, records)
 
 

@@ -39,13 +39,19 @@ class Progress:
 
 
 def save(
-    path: Path, digests: list[str], progress: Progress, state: MDState, stage: str | None = None
+    path: Path,
+    names: list[str],
+    digests: list[str],
+    progress: Progress,
+    state: MDState,
+    stage: str | None = None,
 ) -> None:
-    """Write a checkpoint; `stage` overrides the stage that a later run starts in."""
+    """Write a checkpoint of the members `names`; `stage` overrides the stage that a later run starts in."""
     plain = {key: value for key, value in vars(progress).items() if key not in _ARRAYS}
     buffer = io.BytesIO()
     torch.save(
         {
+            "names": names,
             "digests": digests,
             "progress": json.dumps(plain | ({"stage": stage} if stage else {})),
             "arrays": {key: torch.as_tensor(np.array(getattr(progress, key))) for key in _ARRAYS},
@@ -60,19 +66,38 @@ def save(
     write_atomically(path, buffer.getvalue())
 
 
-def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress, MDState] | None:
-    """Read a checkpoint of the same physics; None if there is none, it is of another, or damaged.
+def members(path: Path) -> tuple[list[tuple[str, str]], Progress] | None:
+    """(name, digest) of the members in a checkpoint and where they stand; None if there is none or it is damaged.
 
     A damaged file is kept under the suffix .damaged.
     """
-    if not path.exists():
+    stored = _read(path, torch.device("cpu"))
+    if stored is None:
         return None
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
-        path.replace(path.with_suffix(".damaged"))
+    return _known(stored), Progress(**json.loads(stored["progress"]))
+
+
+def place(known: list[tuple[str, str]], name: str, digest: str) -> int | None:
+    """Where a member stands in a checkpoint's list, None if it is not there (a list without names has '' for them)."""
+    return next((i for i, (n, d) in enumerate(known) if d == digest and n in (name, "")), None)
+
+
+def load(
+    path: Path, names: list[str], digests: list[str], device: torch.device
+) -> tuple[Progress, MDState] | None:
+    """Read the members `names` of a checkpoint; None if one of them is not in it, of another physics, or it is damaged.
+
+    A checkpoint may hold more members than asked for: the others are left out of what is returned.
+    """
+    stored = _read(path, device)
+    if stored is None:
         return None
-    if stored["digests"] != digests:
+    known = _known(stored)
+    if digests == stored["digests"]:
+        chosen = list(range(len(known)))
+    else:
+        chosen = [place(known, *member) for member in zip(names, digests, strict=True)]
+    if None in chosen:
         return None
     progress = Progress(**json.loads(stored["progress"]))
     progress.cells, progress.lines = (list(stored["arrays"][key].cpu().numpy()) for key in _ARRAYS)
@@ -80,4 +105,42 @@ def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress
     generator = torch.Generator(device=device)
     generator.set_state(stored["generator"].cpu())
     state.rng = generator
+    if len(chosen) < len(known):
+        return _select(progress, state, chosen)
     return progress, state
+
+
+def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Progress, MDState]:
+    """The members `chosen`, by their place in the stored list; what belongs to the others is dropped."""
+    kept = [position for position, index in enumerate(progress.alive) if index in chosen]
+    repeat = state.n_systems // max(len(progress.alive), 1)
+    progress.records = [progress.records[index] for index in chosen]
+    if not kept:
+        progress.alive, progress.stage = [], "done"
+        return progress, state
+    systems = [position * repeat + replica for position in kept for replica in range(repeat)]
+    if progress.cells:
+        progress.cells = [cells[kept] for cells in progress.cells]
+    if progress.lines:
+        atoms = np.isin(state.system_idx.cpu().numpy(), systems)
+        progress.lines = [velocities[atoms] for velocities in progress.lines]
+    progress.alive = [chosen.index(progress.alive[position]) for position in kept]
+    generator = state.rng
+    state = state[systems]
+    state.rng = generator
+    return progress, state
+
+
+def _known(stored: dict) -> list[tuple[str, str]]:
+    names = stored.get("names", [""] * len(stored["digests"]))
+    return list(zip(names, stored["digests"], strict=True))
+
+
+def _read(path: Path, device: torch.device) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
+        path.replace(path.with_suffix(".damaged"))
+        return None

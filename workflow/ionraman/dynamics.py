@@ -27,7 +27,7 @@ from ionraman import checkpoint, guards, raman
 from ionraman.checkpoint import Progress
 from ionraman.equilibration import cell_settled
 from ionraman.potentials import Potential
-from ionraman.production import production_record
+from ionraman.production import production_record, record_file
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import trajectory_store, write_json
 from ionraman.units import KB_EV
@@ -54,7 +54,7 @@ class Engine:
         members: the batch; they share the protocol.
         protocol: see `Protocol`.
         potential: force field.
-        folder: where checkpoint.pt and progress.json of the batch lie.
+        folder: where progress.json of the batch lies, and its checkpoint unless `checkpoint` names another file.
         device, dtype: of the integration.
         should_stop: asked at every step; once true, the engine saves and raises `Stopped`.
     """
@@ -68,8 +68,11 @@ class Engine:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         should_stop: Callable[[], bool] = lambda: False,
+        checkpoint: Path | None = None,
     ) -> None:
         self.members, self.protocol, self.potential, self.folder = members, protocol, potential, Path(folder)
+        self.checkpoint = checkpoint or self.folder / "checkpoint.pt"
+        self.names = [member.key for member in members]
         self.device, self.dtype, self.should_stop = device, dtype, should_stop
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
         self.stores = [trajectory_store(member.folder) for member in members]
@@ -227,7 +230,7 @@ class Engine:
         for index in self.progress.alive:
             record = self.progress.records[index]
             record |= production_record(self.members[index], self.protocol, record["mean_cell_A"])
-            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
+            self._finish(index)
         self.progress.stage = "done"
         self._save(checkpoint_only=True, stage="production")
 
@@ -297,7 +300,7 @@ class Engine:
             index = self.progress.alive[position]
             record = self.progress.records[index]
             record |= {"status": "unstable", "reason": f"In {where} {reasons[system]}."}
-            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
+            self._finish(index)
         keep = [p for p in range(len(self.progress.alive)) if p not in lost]
         self.progress.alive = [self.progress.alive[p] for p in keep]
         if not keep:
@@ -352,6 +355,12 @@ class Engine:
 
     # Segments and checkpoint
 
+    def _finish(self, index: int) -> None:
+        """Leave the record of a member that is through beside its trajectory, where `batches.assign` finds it."""
+        write_json(
+            record_file(self.members[index]), self.progress.records[index] | {"digest": self.digests[index]}
+        )
+
     def _save(self, checkpoint_only: bool = False, stage: str | None = None) -> None:
         if not checkpoint_only and self.frames:
             self._write_segments()
@@ -359,7 +368,7 @@ class Engine:
         self.clock = time.monotonic()
         for record in self.progress.records:
             record["seconds"] = round(self.progress.seconds, 1)
-        checkpoint.save(self.folder / "checkpoint.pt", self.digests, self.progress, self.state, stage)
+        checkpoint.save(self.checkpoint, self.names, self.digests, self.progress, self.state, stage)
 
     def _write_segments(self) -> None:
         positions = np.array([frame[0] for frame in self.frames])
@@ -396,7 +405,7 @@ class Engine:
     def _restore(self) -> bool:
         self.frames: list[tuple] = []
         self.first_frame = 0
-        stored = checkpoint.load(self.folder / "checkpoint.pt", self.digests, self.device)
+        stored = checkpoint.load(self.checkpoint, self.names, self.digests, self.device)
         if stored is None:
             return False
         self.progress, self.state = stored

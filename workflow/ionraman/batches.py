@@ -1,0 +1,97 @@
+"""How the members of a pack are run: what is finished already, and which batch each of the others belongs to.
+
+The members of a checkpoint go on together. A member that no checkpoint holds (new in the pack, of a repaired structure, or
+with damaged segments) starts anew in a batch of its own, so that it costs the others nothing. Each batch has a
+checkpoint in the folder of the pack: checkpoint.pt, checkpoint_2.pt and so on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ionraman import checkpoint
+from ionraman.cleaning import is_cleaned
+from ionraman.packs import checkpoint_files, next_checkpoint
+from ionraman.production import record_file
+from ionraman.protocol import Member, Protocol, digest
+from ionraman.trajectory import read_json, trajectory_store
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Members that are integrated together, and where their checkpoint lies."""
+
+    members: list[Member]
+    checkpoint: Path
+
+
+def assign(
+    members: list[Member], protocol: Protocol, force_model_sha256: str, folder: Path
+) -> tuple[dict[str, dict], list[Batch]]:
+    """Records of the members that are finished, by key, and the batches of the others.
+
+    Args:
+        members: of the pack; they share the protocol.
+        folder: of the pack's checkpoints. One whose members all have another physics today is removed. Of a checkpoint that some members leave behind alive (they are no longer
+            selected, or of another length), a copy is kept, with which they can come back.
+    """
+    digests = {member.key: digest(member, protocol, force_model_sha256) for member in members}
+    finished = {m.key: record for m in members if (record := _finished(m, digests[m.key], protocol))}
+    waiting = [member for member in members if member.key not in finished]
+    batches: list[Batch] = []
+    for path in checkpoint_files(folder):
+        found = checkpoint.members(path)
+        if found is None:
+            continue
+        known, progress = found
+        places = {}
+        for member in waiting:
+            at = checkpoint.place(known, member.key, digests[member.key])
+            if at is not None and at not in places and _resumable(member, progress, protocol):
+                places[at] = member
+        left = [at for at in progress.alive if at not in places and not _outdated(known[at], digests)]
+        if places:
+            if left:
+                shutil.copyfile(path, next_checkpoint(folder))
+            batches.append(Batch([places[at] for at in sorted(places)], path))
+            waiting = [member for member in waiting if member not in batches[-1].members]
+        elif not left:
+            path.unlink()
+    if waiting:
+        batches.append(Batch(waiting, next_checkpoint(folder)))
+    return finished, batches
+
+
+def _finished(member: Member, wanted: str, protocol: Protocol) -> dict | None:
+    """The record of a member whose run is through: long enough, of this physics, its segments there or cleaned away."""
+    file = record_file(member)
+    if not file.exists():
+        return None
+    record = read_json(file)
+    if record.pop("digest", None) != wanted:
+        return None
+    if record["status"] == "unstable":
+        return record
+    if record["frames"] < protocol.steps(protocol.production_ps) // protocol.stride:
+        return None
+    return record if is_cleaned(member.folder) or _frames(member) >= record["frames"] else None
+
+
+def _resumable(member: Member, progress: checkpoint.Progress, protocol: Protocol) -> bool:
+    return progress.stage != "production" or _frames(member) >= -(-progress.step // protocol.stride)
+
+
+def _frames(member: Member) -> int:
+    try:
+        return trajectory_store(member.folder).frames()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # a damaged segment
+        return 0
+
+
+def _outdated(stored: tuple[str, str], digests: dict[str, str]) -> bool:
+    """Whether a member of a checkpoint is one of today's under another physics: its state is of no use."""
+    name, physics = stored
+    return name in digests and digests[name] != physics
