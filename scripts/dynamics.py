@@ -70,8 +70,9 @@ def main() -> None:
     records |= {key: shared | record for key, record in finished.items()}
     for batch in batches:
         engine = Engine(
-            batch.members, protocol, potential, work, device, dtype, lambda: bool(stopped), batch.checkpoint
-        )
+            batch.members, protocol, potential, work, device, dtype, lambda: bool(stopped),
+            checkpoint=batch.checkpoint,
+        )  # fmt: skip
         for one, record in zip(batch.members, engine.run(), strict=True):
             records[one.key] = shared | record
     write_json(arguments.output, records)

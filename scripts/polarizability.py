@@ -23,7 +23,6 @@ limit_threads(compute["threads"])
 def main() -> None:
     import torch
     from ionraman import polarizability, potentials
-    from ionraman.inference import evaluate_run
 
     torch.set_num_threads(compute["threads"])
     model = polarizability.load(
@@ -35,13 +34,24 @@ def main() -> None:
         key = f"{run[0]}:{run[1]:g}"
         record = dynamics[key]
         if record["status"] == "complete":
-            batch = settings(arguments.settings)["batch_atoms"]
-            record = evaluate_run(model, run_folder(arguments.folder, run), record, batch)
-            record |= {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
+            record = of_run(model, run_folder(arguments.folder, run), record)
         else:
             record = {"status": record["status"], "reason": record["reason"]}
         records[key] = record
     write_json(arguments.output, records)
+
+
+def of_run(model, folder: Path, dynamics: dict) -> dict:
+    from ionraman.cleaning import kept
+    from ionraman.inference import evaluate_run
+
+    origin = {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
+    try:
+        if record := kept(folder, "polarizability", alpha_model_sha256=model.sha256):
+            return record
+    except ValueError as error:  # fails this member alone
+        return {"status": "failed", "reason": str(error)}
+    return evaluate_run(model, folder, dynamics, settings(arguments.settings)["batch_atoms"]) | origin
 
 
 recording_failure(main, [run_folder(arguments.folder, run) for run in arguments.members], "polarizability")

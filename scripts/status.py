@@ -5,6 +5,7 @@ from pathlib import Path
 
 from arguments import read_json
 from ionraman.status import run_status
+from selection import campaign_folder
 
 
 def lines(folder: Path) -> list[str]:
@@ -39,17 +40,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "campaign", nargs="?", help="name of the campaign, or its folder (default: the latest)"
     )
-    name = parser.parse_args().campaign
-    if name is None:
-        found = sorted(Path("results").glob("*/campaign.json"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise SystemExit("There is no campaign in results yet: start one with scripts/campaign.")
-        folder = found[-1].parent
-    else:
-        folder = Path(name) if Path(name).is_dir() else Path("results") / name
-    if not (folder / "campaign.json").exists():
-        raise SystemExit(
-            f"{folder} holds no campaign.json; campaigns: {', '.join(p.parent.name for p in Path('results').glob('*/campaign.json')) or 'none'}."
-        )
+    folder = campaign_folder(parser.parse_args().campaign)
     print(f"{folder}")
     print("\n".join(lines(folder)))

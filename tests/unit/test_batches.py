@@ -107,5 +107,7 @@ def test_a_cleaned_member_is_finished_but_not_longer(force_model, pack):
     for path in trajectory_store(pack / "a").paths():
         path.unlink()
     (pack / "a/cleaned.json").write_text("{}")
-    assert list(assign(members(pack, "a"), SHORT, force_model.sha256, pack)[0]) == ["a:600"]
-    assert not assign(members(pack, "a"), LONG, force_model.sha256, pack)[0]
+    assert assign(members(pack, "a"), SHORT, force_model.sha256, pack)[0]["a:600"]["status"] == "complete"
+    records, batches = assign(members(pack, "a", "b"), LONG, force_model.sha256, pack)
+    assert records["a:600"]["status"] == "failed" and "--from-scratch" in records["a:600"]["reason"]
+    assert [[m.name for m in batch.members] for batch in batches] == [["b"]]

@@ -57,6 +57,7 @@ class Campaign:
         environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
+            "PYTHONPATH": str(self.folder / "workflow"),  # of this checkout, whatever is installed
         }
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600

@@ -20,6 +20,13 @@ from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import read_json, trajectory_store
 
 
+CLEANED = {
+    "status": "failed",
+    "reason": "Its settings ask for another or a longer trajectory, but the trajectory was removed by scripts/campaign clean: set "
+    "them back, or compute it anew with scripts/campaign rerun --from-scratch.",
+}
+
+
 @dataclass(frozen=True)
 class Batch:
     """Members that are integrated together, and where their checkpoint lies."""
@@ -31,7 +38,7 @@ class Batch:
 def assign(
     members: list[Member], protocol: Protocol, force_model_sha256: str, folder: Path
 ) -> tuple[dict[str, dict], list[Batch]]:
-    """Records of the members that are finished, by key, and the batches of the others.
+    """Records of the members that are finished (or failed, see `CLEANED`), by key, and the batches of the others.
 
     Args:
         members: of the pack; they share the protocol.
@@ -40,6 +47,8 @@ def assign(
     """
     digests = {member.key: digest(member, protocol, force_model_sha256) for member in members}
     finished = {m.key: record for m in members if (record := _finished(m, digests[m.key], protocol))}
+    # What was removed by hand is not computed again unasked: the tables and spectra that remain would be lost.
+    finished |= {m.key: dict(CLEANED) for m in members if m.key not in finished and is_cleaned(m.folder)}
     waiting = [member for member in members if member.key not in finished]
     batches: list[Batch] = []
     for path in checkpoint_files(folder):
@@ -50,7 +59,7 @@ def assign(
         places = {}
         for member in waiting:
             at = checkpoint.place(known, member.key, digests[member.key])
-            if at is not None and at not in places and _resumable(member, progress, protocol):
+            if at is not None and at not in places and _resumable(member, at, progress, protocol):
                 places[at] = member
         left = [at for at in progress.alive if at not in places and not _outdated(known[at], digests)]
         if places:
@@ -80,8 +89,11 @@ def _finished(member: Member, wanted: str, protocol: Protocol) -> dict | None:
     return record if is_cleaned(member.folder) or _frames(member) >= record["frames"] else None
 
 
-def _resumable(member: Member, progress: checkpoint.Progress, protocol: Protocol) -> bool:
-    return progress.stage != "production" or _frames(member) >= -(-progress.step // protocol.stride)
+def _resumable(member: Member, at: int, progress: checkpoint.Progress, protocol: Protocol) -> bool:
+    """Whether the frames are there that a checkpoint goes on from; one that blew up has its result in it."""
+    if progress.stage != "production" or at not in progress.alive:
+        return True
+    return _frames(member) >= -(-progress.step // protocol.stride)
 
 
 def _frames(member: Member) -> int:

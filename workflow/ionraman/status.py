@@ -13,6 +13,9 @@ from ionraman.trajectory import read_json
 STALE_S = 900
 """A job on another host that has not reported for so long is taken as lost."""
 
+LEASE_S = 120
+"""A lease that was not touched for so long is that of a job that is gone."""
+
 STAGES = ("structure", "dynamics", "polarizability", "transport", "marker", "summary")
 
 
@@ -82,6 +85,14 @@ def run_status(folder: Path, run: dict) -> RunStatus:
             "polarizability", share, "running", f"{share:.0%} of the frames", log=logs["polarizability"]
         )
     return answer("polarizability", 0.0, "pending", "waits for analysis", log=logs["polarizability"])
+
+
+def at_work(pack_folder: Path) -> bool:
+    """Whether a job holds the lease of a pack (a file that a job touches every few seconds)."""
+    try:
+        return time.time() - (pack_folder / "lease.json").stat().st_mtime < LEASE_S
+    except FileNotFoundError:
+        return False
 
 
 def _alive(record: dict) -> tuple[str, str]:

@@ -1,0 +1,91 @@
+"""The commands on one finished campaign of two 8-atom cells in one pack, of which every test takes a copy."""
+
+import shutil
+
+import pytest
+from ionraman.trajectory import polarizability_store, trajectory_store
+
+from .conftest import Campaign
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, root):
+    campaign = Campaign(tmp_path_factory.mktemp("finished"), root)
+    campaign.config["dynamics"] |= {"production_ps": 2.0, "replicas": 3, "npt_ps": 0.04, "npt_limit_ps": 0.04}
+    campaign.config["compute"]["pack_size"] = 2
+    campaign.config["raman"]["nu2_cm"] = 200  # 2 ps resolve 100 cm^-1
+    campaign.add("one", "structures/NaCl.cif")
+    campaign.add("two", "structures/NaCl.cif")
+    done = campaign.run(program="scripts/run.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return campaign
+
+
+@pytest.fixture
+def campaign(finished, tmp_path):
+    """A copy that can be changed."""
+    shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
+    copy = Campaign.__new__(Campaign)
+    vars(copy).update(vars(finished))
+    copy.folder, copy.rows = tmp_path / "copy", list(finished.rows)
+    copy.results = copy.folder / "results" / "tiny"
+    return copy
+
+
+def command(campaign, word, *arguments):
+    return campaign.run(*arguments, program=f"scripts/{word}.py")
+
+
+def segments(campaign, name):
+    own = campaign.results / f"runs/{name}/800K"
+    paths = [*trajectory_store(own).paths(), *polarizability_store(own).paths()]
+    return {path.name: path.stat().st_mtime_ns for path in paths}
+
+
+def test_extend_one_of_a_pack_computes_its_new_frames_only(campaign):
+    before = {name: segments(campaign, name) for name in ("one", "two")}
+    done = command(campaign, "extend", "two", "--ps", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "two: production_ps 2 -> 2.5" in done.stdout
+    table = (campaign.folder / "config/tiny.tsv").read_text()
+    assert "two\tstructures/NaCl.cif\tNa\t\tproduction_ps=2.5\n" in table
+    after = {name: segments(campaign, name) for name in ("one", "two")}
+    assert after["one"] == before["one"]
+    assert {key: after["two"][key] for key in before["two"]} == before["two"]
+    assert campaign.summary("two")["dynamics"]["frames"] == 250
+    assert campaign.summary("one")["dynamics"]["frames"] == 200
+    assert campaign.summary("two")["transport"]["run_ps"] == pytest.approx(2.5, abs=0.02)
+
+
+def test_clean_leaves_a_launch_nothing_to_do(campaign):
+    table = (campaign.results / "ranking.csv").read_bytes()
+    asked = command(campaign, "clean", "--trajectories")
+    assert asked.returncode and "add --yes" in asked.stderr and segments(campaign, "one")
+    done = command(campaign, "clean", "--trajectories", "--yes")
+    assert done.returncode == 0 and "frees" in done.stdout, done.stderr
+    assert not segments(campaign, "one") and not list(campaign.results.glob("packs/*/*.pt"))
+    assert campaign.planned() == []
+    # A lost seal brings back the same results, though nothing is left to compute them from.
+    for seal in ("packs/0001.dynamics.json", "packs/0001.polarizability.json", "runs/one/800K/marker.json"):
+        (campaign.results / seal).unlink()
+    done = campaign.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (campaign.results / "ranking.csv").read_bytes() == table
+    refused = command(campaign, "extend", "one", "--ps", "1")
+    assert refused.returncode and "cannot go on" in refused.stderr
+
+
+def test_rerun_from_scratch_plans_that_run_alone(campaign):
+    done = command(campaign, "rerun", "one", "--from-scratch", "--yes", "--no-launch")
+    assert done.returncode == 0 and "To go on: scripts/campaign --configfile config/tiny.yaml" in done.stdout
+    planned = campaign.planned()
+    assert "dynamics pack=0002" in planned and segments(campaign, "two") and not segments(campaign, "one")
+
+
+def test_a_launch_at_work_is_not_disturbed(campaign):
+    locks = campaign.folder / ".snakemake/locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "0.input.lock").write_text("")
+    for word, *arguments in (["clean", "--yes"], ["rerun", "--failed"], ["extend", "one", "--ps", "1"]):
+        done = command(campaign, word, *arguments)
+        assert done.returncode and "A launch is at work" in done.stderr
