@@ -18,7 +18,9 @@ from selection import command_parser, configured
 
 limit_threads(1)
 parser = command_parser(__doc__)
-parser.add_argument("--profile", default="profiles/local", help="where the jobs run (default: profiles/local)")
+parser.add_argument(
+    "--profile", default="profiles/local", help="where the jobs run (default: profiles/local)"
+)
 parser.add_argument("--probe", action="store_true", help="measure on the device, about a minute")
 parser.add_argument("--seconds", type=float, default=60, help="length of the probe (default: 60)")
 
@@ -34,7 +36,10 @@ def probe(arguments, campaign) -> None:
     from ionraman.structures import StructureInvalid, build
 
     for candidate in campaign.candidates:
-        options = {k: campaign.setting(candidate.name, f"structure.{k}") for k in type(campaign.settings.structure).model_fields}
+        options = {
+            k: campaign.setting(candidate.name, f"structure.{k}")
+            for k in type(campaign.settings.structure).model_fields
+        }
         try:
             file = campaign.structure_file(candidate.name)
             atoms = build(file, mobile=candidate.mobile, carriers=candidate.carriers, **options).atoms
@@ -59,13 +64,22 @@ def probe(arguments, campaign) -> None:
     if done.returncode or not result.exists():
         log = folder / "logs/probe.log"
         text = log.read_text(errors="replace") if log.exists() else ""
-        raise SystemExit(f"The probe failed. Its log ({log}):\n{text[-3000:]}\nSnakemake:\n{(done.stdout + done.stderr)[-1500:]}")
+        raise SystemExit(
+            f"The probe failed. Its log ({log}):\n{text[-3000:]}\nSnakemake:\n{(done.stdout + done.stderr)[-1500:]}"
+        )
     found = read_json(result)
-    print(f"  host {found['host']}, {found['hardware']}; driver: {found['driver']}; torch {found['torch']}, CUDA build {found['cuda_build']}")
-    print(f"  shared folder: {'seen' if found['token'] == token else 'NOT the one of this machine'}, written at {found['write_MB_s']:.0f} MB/s")
+    print(
+        f"  host {found['host']}, {found['hardware']}; driver: {found['driver']}; torch {found['torch']}, CUDA build {found['cuda_build']}"
+    )
+    print(
+        f"  shared folder: {'seen' if found['token'] == token else 'NOT the one of this machine'}, written at {found['write_MB_s']:.0f} MB/s"
+    )
     for stage, rows in found["speeds"].items():
         unit = "evaluations" if stage == "alpha" else "steps"
-        print(f"  {stage}: " + ", ".join(f"{1 / seconds:.3g} {unit}/s of {atoms} atoms" for atoms, seconds in rows))
+        print(
+            f"  {stage}: "
+            + ", ".join(f"{1 / seconds:.3g} {unit}/s of {atoms} atoms" for atoms, seconds in rows)
+        )
 
 
 def jobs(arguments) -> str:
@@ -89,7 +103,9 @@ def main() -> int:
     if arguments.probe:
         probe(arguments, campaign)
     found = survey(campaign, Path.cwd())
-    print(f"{campaign.folder}: {len(campaign.candidates)} candidates, {len(found.rows)} runs in {len(found.hours)} packs")
+    print(
+        f"{campaign.folder}: {len(campaign.candidates)} candidates, {len(found.rows)} runs in {len(found.hours)} packs"
+    )
     for kind, entry in campaign.models.items():
         covers = " ".join(model_elements(Path(entry.path))) or "elements not known before it is loaded"
         print(f"{kind} model: {getattr(campaign.settings.models, kind)} ({entry.path}): {covers}")
@@ -114,7 +130,9 @@ def main() -> int:
     if out:
         print("Will not run: " + ", ".join(f"{count} {why}" for why, count in out.items()) + ".")
     if found.speeds is None and any(row.computed for row in found.rows):
-        print(f"Time: not known, {campaign.settings.models.force!r} was not measured on {found.device}: scripts/campaign check --probe.")
+        print(
+            f"Time: not known, {campaign.settings.models.force!r} was not measured on {found.device}: scripts/campaign check --probe."
+        )
     else:
         longest = max(found.hours, key=found.hours.get)
         spent = sum(found.spent_h.values())
@@ -125,11 +143,15 @@ def main() -> int:
         )
     disk = sum(path.stat().st_size for path in campaign.folder.rglob("*") if path.is_file())
     free = shutil.disk_usage(campaign.folder).free
-    print(f"Disk: {found.bytes / 1e9:.3g} GB when finished, {disk / 1e9:.3g} GB there now, {free / 1e9:.3g} GB free.")
+    print(
+        f"Disk: {found.bytes / 1e9:.3g} GB when finished, {disk / 1e9:.3g} GB there now, {free / 1e9:.3g} GB free."
+    )
     print(f"Jobs: {jobs(arguments)}")
     problems = over_budget(campaign, found)
     if found.bytes - disk > free:
-        problems.append(f"The disk is too small: {(found.bytes - disk) / 1e9:.3g} GB are still to be written.")
+        problems.append(
+            f"The disk is too small: {(found.bytes - disk) / 1e9:.3g} GB are still to be written."
+        )
     if not any(row.computed for row in found.rows):
         problems.append("No run can be computed.")
     print("\n".join(problems) or "Nothing speaks against a launch.")

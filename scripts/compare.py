@@ -25,7 +25,9 @@ output = arguments.output or Path("results") / f"compare_{folders[0].name}_{fold
 table.to_csv(output, index=False)
 
 for side, folder, record in zip("AB", folders, records, strict=True):
-    models = ", ".join(f"{model['role']} {model['name']} ({model['sha256'][:8]})" for model in record["models"])
+    models = ", ".join(
+        f"{model['role']} {model['name']} ({model['sha256'][:8]})" for model in record["models"]
+    )
     runs = record["runs"]
     lengths = sorted({(run["replicas"], run["production_ps"]) for run in runs})
     print(f"{side}: {folder}, {models}; " + ", ".join(f"{count} x {ps:g} ps" for count, ps in lengths))

@@ -12,8 +12,16 @@ from selection import campaign_folder, chosen_runs, config_files
 limit_threads(1)
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("campaign", nargs="?", help="name of the campaign, or its folder (default: the latest)")
-parser.add_argument("--configfile", type=Path, action="append", default=[], help="its overlay (default: found by its name)")
-parser.add_argument("--trajectories", nargs="+", metavar="NAME", default=[], help="add these as extxyz: candidate, or candidate:temperature")
+parser.add_argument(
+    "--configfile", type=Path, action="append", default=[], help="its overlay (default: found by its name)"
+)
+parser.add_argument(
+    "--trajectories",
+    nargs="+",
+    metavar="NAME",
+    default=[],
+    help="add these as extxyz: candidate, or candidate:temperature",
+)
 parser.add_argument("--output", type=Path, help="default: results/CAMPAIGN.zip")
 
 
@@ -24,7 +32,9 @@ def overlays_of(folder: Path) -> list[Path]:
     for file in sorted(Path("config").glob("*.yaml")):
         if file.name != "config.yaml" and read_config([file]).get("campaign") == folder.name:
             return [file]
-    raise SystemExit(f"No file in config names the campaign {folder.name!r}: give its overlay, --configfile FILE.")
+    raise SystemExit(
+        f"No file in config names the campaign {folder.name!r}: give its overlay, --configfile FILE."
+    )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,10 @@ def main() -> None:
         frames = max(1, BATCH_ATOMS[device.type] // len(atoms))
         positions, cell, symbols = [atoms.positions] * frames, atoms.cell.array, atoms.get_chemical_symbols()
         evaluate = timed(
-            lambda: model.predict_trajectory(torch.tensor(positions).numpy(), cell, symbols, frames * len(atoms)), share
+            lambda: model.predict_trajectory(
+                torch.tensor(positions).numpy(), cell, symbols, frames * len(atoms)
+            ),
+            share,
         )
         speeds["alpha"].append((frames * len(atoms), evaluate))
     write_json(
@@ -116,7 +119,9 @@ def hardware(device) -> str:
         return f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {compute['threads']} threads of {os.cpu_count()} CPUs"
+    return (
+        f"{names[0] if names else platform.machine()}, {compute['threads']} threads of {os.cpu_count()} CPUs"
+    )
 
 
 def driver() -> str:

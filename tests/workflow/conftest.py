@@ -60,7 +60,7 @@ class Campaign:
             "PYTHONPATH": str(self.folder / "workflow"),  # of this checkout, whatever is installed
         }
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=1500
         )
 
     def planned(self, *arguments: str) -> list[str]:

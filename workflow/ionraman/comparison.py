@@ -23,7 +23,12 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["candidate", "temperature_K"]
     both = pd.merge(
-        first[[*keys, *_TAKEN]], second[[*keys, *_TAKEN]], on=keys, how="outer", suffixes=("_A", "_B"), indicator=True
+        first[[*keys, *_TAKEN]],
+        second[[*keys, *_TAKEN]],
+        on=keys,
+        how="outer",
+        suffixes=("_A", "_B"),
+        indicator=True,
     )
     rows = [_row(row) for row in both.astype(object).where(both.notna(), None).to_dict("records")]
     columns = [*keys, *(f"{name}_{side}" for name in _TAKEN for side in "AB")]
@@ -40,9 +45,13 @@ def _row(row: dict) -> dict:
         notes.append(f"only in {'A' if row['_merge'] == 'left_only' else 'B'}")
     intensity = {side: [row[f"I_low_{part}_{side}"] for part in ("A3", "low", "high")] for side in "AB"}
     share = {side: [row[f"R_low{part}_{side}"] for part in ("", "_low", "_high")] for side in "AB"}
-    diffusivity = {side: [row[f"D_{part}_{side}"] for part in ("ranked_cm2_s", "low", "high")] for side in "AB"}
+    diffusivity = {
+        side: [row[f"D_{part}_{side}"] for part in ("ranked_cm2_s", "low", "high")] for side in "AB"
+    }
     if _known(row["nu1_cm_A"], row["nu1_cm_B"]) and row["nu1_cm_A"] != row["nu1_cm_B"]:
-        notes.append(f"windows from {row['nu1_cm_A']:g} and {row['nu1_cm_B']:g} cm^-1: intensities not comparable")
+        notes.append(
+            f"windows from {row['nu1_cm_A']:g} and {row['nu1_cm_B']:g} cm^-1: intensities not comparable"
+        )
         intensity["B"] = share["B"] = [None] * 3
     elif row["status_A"] != row["status_B"]:
         notes.append(f"{row['status_A']} in A, {row['status_B']} in B")
@@ -64,7 +73,9 @@ def _ratio(first: list, second: list) -> tuple:
     """B/A with its interval from [value, low, high] of each; three None where one of the six is missing or not positive."""
     if not _known(*first, *second) or min(*first, *second) <= 0:
         return None, None, None
-    (a, a_low, a_high), (b, b_low, b_high) = ([math.log(value) for value in values] for values in (first, second))
+    (a, a_low, a_high), (b, b_low, b_high) = (
+        [math.log(value) for value in values] for values in (first, second)
+    )
     below, above = math.hypot(b - b_low, a_high - a), math.hypot(b_high - b, a - a_low)
     return math.exp(b - a), math.exp(b - a - below), math.exp(b - a + above)
 

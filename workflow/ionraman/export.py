@@ -25,7 +25,9 @@ PACKAGES = ("ionraman", "snakemake", "torch", "torch-sim-atomistic", "mace-torch
 _UNITS = {"wavenumber_cm": "wavenumber [cm^-1]", "lag_ps": "lag [ps]"}
 
 
-def export(folder: Path, root: Path, config_files: list[Path], settings: dict, target: Path, trajectories: list[dict]) -> list[str]:
+def export(
+    folder: Path, root: Path, config_files: list[Path], settings: dict, target: Path, trajectories: list[dict]
+) -> list[str]:
     """Write the archive `target` (zip) of the campaign in `folder`.
 
     Args:
@@ -37,7 +39,9 @@ def export(folder: Path, root: Path, config_files: list[Path], settings: dict, t
         What could not be included, one sentence each.
     """
     campaign, ranking = read_json(folder / "campaign.json"), read_ranking(folder / "ranking.csv")
-    runs = [(run, run_folder(folder / "runs", run["candidate"], run["temperature_K"])) for run in campaign["runs"]]
+    runs = [
+        (run, run_folder(folder / "runs", run["candidate"], run["temperature_K"])) for run in campaign["runs"]
+    ]
     summaries = [read_json(own / "summary.json") for _, own in runs if (own / "summary.json").exists()]
     sources = structure_sources((root / "config/structures/README.md").read_text())
     names = sorted({run["candidate"] for run in campaign["runs"]})
@@ -56,7 +60,11 @@ def export(folder: Path, root: Path, config_files: list[Path], settings: dict, t
             _copy(archive, own, ["summary.json"], f"summaries/{label}.json")
         for name in names:
             _copy(archive, folder / "structures" / name, ["structure.cif"], f"cells/{name}.cif")
-        used = {s["candidate"]: s["structure"]["source_file"] for s in summaries if s["structure"].get("source_file")}
+        used = {
+            s["candidate"]: s["structure"]["source_file"]
+            for s in summaries
+            if s["structure"].get("source_file")
+        }
         for file in sorted(set(used.values())):
             _copy(archive, root, [file])
         archive.writestr("structures.csv", _structures(used, sources))
@@ -71,7 +79,10 @@ def export(folder: Path, root: Path, config_files: list[Path], settings: dict, t
         archive.writestr("versions.json", json.dumps(versions, indent=1))
         archive.writestr("methods.md", methods(campaign, summaries, versions, settings))
         stems = [Path(file).stem for file in used.values()]
-        archive.writestr("references.bib", (files("ionraman") / "references.bib").read_text() + "\n" + source_entries(sources, stems))
+        archive.writestr(
+            "references.bib",
+            (files("ionraman") / "references.bib").read_text() + "\n" + source_entries(sources, stems),
+        )
         for suffix in ("svg", "pdf"):
             figure = io.BytesIO()
             try:
@@ -82,9 +93,13 @@ def export(folder: Path, root: Path, config_files: list[Path], settings: dict, t
         for run in trajectories:
             own = run_folder(folder / "runs", run["candidate"], run["temperature_K"])
             if not trajectory_store(own).paths():
-                problems.append(f"{run['candidate']} {run['temperature_K']:g} K has no trajectory (none yet, or cleaned).")
+                problems.append(
+                    f"{run['candidate']} {run['temperature_K']:g} K has no trajectory (none yet, or cleaned)."
+                )
             for replica in range(run["replicas"] if trajectory_store(own).paths() else 0):
-                name = f"trajectories/{run['candidate']}_{run['temperature_K']:g}K_replica{replica + 1}.extxyz"
+                name = (
+                    f"trajectories/{run['candidate']}_{run['temperature_K']:g}K_replica{replica + 1}.extxyz"
+                )
                 with archive.open(name, "w", force_zip64=True) as stream:
                     for frame in extxyz(own, replica):
                         stream.write(frame.encode())
@@ -99,7 +114,10 @@ def extxyz(own: Path, replica: int) -> Iterator[str]:
         species, cell = metadata["species"], " ".join(f"{x:.8f}" for row in metadata["cell_A"] for x in row)
         for k, positions in enumerate(arrays["positions_A"][replica]):
             time_ps = (first + k) * metadata["sampling_fs"] / 1000
-            lines = [f"{symbol} {x:.5f} {y:.5f} {z:.5f}\n" for symbol, (x, y, z) in zip(species, positions, strict=True)]
+            lines = [
+                f"{symbol} {x:.5f} {y:.5f} {z:.5f}\n"
+                for symbol, (x, y, z) in zip(species, positions, strict=True)
+            ]
             yield (
                 f'{len(species)}\nLattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" time_ps={time_ps:.4f} '
                 f"total_energy_eV={arrays['energy_eV'][replica, k]:.6f} temperature_K={arrays['temperature_K'][replica, k]:.2f}\n"
@@ -131,7 +149,9 @@ def _structures(used: dict[str, str], sources: dict[str, dict[str, str]]) -> str
     writer.writerow(["candidate", "file", "tier", "space_group", "T_K", "source"])
     for name, file in used.items():
         source = sources.get(Path(file).stem, {})
-        writer.writerow([name, file, *(source.get(key, "") for key in ("tier", "space_group", "T_K", "source"))])
+        writer.writerow(
+            [name, file, *(source.get(key, "") for key in ("tier", "space_group", "T_K", "source"))]
+        )
     return text.getvalue()
 
 

@@ -14,7 +14,9 @@ def methods(campaign: dict, summaries: list[dict], versions: dict[str, str], set
         campaign: campaign.json; summaries: summary.json of its runs, as far as they exist; versions: of packages;
         settings: of the configuration, by group (of it, what no record holds).
     """
-    cells = list({s["candidate"]: s["structure"] for s in summaries if s["structure"]["status"] == "complete"}.values())
+    cells = list(
+        {s["candidate"]: s["structure"] for s in summaries if s["structure"]["status"] == "complete"}.values()
+    )
     ran = [s for s in summaries if "frames" in s["dynamics"]]
     marked = [s["marker"] for s in summaries if s["marker"].get("I_low_A3") is not None]
     parts = [
@@ -38,7 +40,9 @@ def _scope(campaign: dict, summaries: list[dict]) -> str:
     states = Counter(s["status"] for s in summaries)
     temperatures = _span(run["temperature_K"] for run in campaign["runs"])
     missing = len(campaign["runs"]) - len(summaries)
-    ends = [f"{count} {status}" for status, count in states.most_common()] + ([f"{missing} not finished"] if missing else [])
+    ends = [f"{count} {status}" for status, count in states.most_common()] + (
+        [f"{missing} not finished"] if missing else []
+    )
     return (
         f"**Candidates.** {_count(len(names), 'candidate')} at {temperatures} K ({_count(len(campaign['runs']), 'run')}: "
         f"{', '.join(ends)}) were screened for low-frequency Raman intensity and diffusion of the mobile ion, after the proposal of "
@@ -97,12 +101,16 @@ def _transport(campaign: dict, summaries: list[dict]) -> str:
     if "kinisi" in sources:
         text += " Intervals of slopes are those of kinisi [McCluskey2024, McCluskey2025]."
     if found:
-        text += " Verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + "."
+        text += (
+            " Verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + "."
+        )
     return text
 
 
 def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
-    models = {(s["alpha_model"], s["alpha_model_sha256"][:12]) for s in summaries if s.get("alpha_model_sha256")}
+    models = {
+        (s["alpha_model"], s["alpha_model_sha256"][:12]) for s in summaries if s.get("alpha_model_sha256")
+    }
     members = max(len(marker["I_low_members"]) for marker in marked)
     first = marked[0]
     return (
@@ -112,7 +120,7 @@ def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
         f"the non-resonant, transverse Stokes spectrum of a powder [Long2002] at {_span(m['laser_nm'] for m in marked)} nm, in A^3 per cm^-1 and "
         f"per volume. The marker I_low is its integral from {_span(m['nu1_cm'] for m in marked)} to {_span(m['nu2_cm'] for m in marked)} cm^-1; "
         f"intervals ({first['confidence']:.0%}) are Student t over replicas or blocks of segments. The members of the ensemble differ in I_low by "
-        f"{_span(f'{100 * m['alpha_spread']:.0f}' for m in marked if m['alpha_spread'] is not None)} %."
+        f"{_span(f'{100 * m["alpha_spread"]:.0f}' for m in marked if m['alpha_spread'] is not None)} %."
     )
 
 
@@ -135,7 +143,11 @@ def _span(values: Iterable) -> str:
 
 def structure_sources(readme: str) -> dict[str, dict[str, str]]:
     """Tier, space group, temperature and source of each structure file, from the table in config/structures/README.md."""
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in readme.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in readme.splitlines()
+        if line.startswith("|")
+    ]
     names = ("tier", "space_group", "T_K", "source")
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows[2:] if len(row) == 5}
 
@@ -148,7 +160,9 @@ def source_entries(sources: dict[str, dict[str, str]], used: Iterable[str]) -> s
         doi = re.search(r"doi:(10\.\S+?)[).,;]*(?:\s|$)", note)
         fields = [f"  title = {{Structure {_plain(name)}}}", f"  note = {{{_plain(note)}}}"]
         fields += [f"  doi = {{{doi.group(1)}}}"] if doi else []
-        entries.append(f"@misc{{structure:{re.sub('[^A-Za-z0-9]', '', name)},\n" + ",\n".join(fields) + "\n}\n")
+        entries.append(
+            f"@misc{{structure:{re.sub('[^A-Za-z0-9]', '', name)},\n" + ",\n".join(fields) + "\n}\n"
+        )
     return "\n".join(entries)
 
 

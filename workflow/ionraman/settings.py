@@ -170,6 +170,13 @@ class Compute(Group):
     pack_size: int = Field(2, ge=1, le=10_000, description="most runs (candidate, temperature) in one job")
 
 
+class Budget(Group):
+    gpu_hours: float | None = Field(
+        None, gt=0, description="most hours of all jobs on the device; a launch that needs more is refused"
+    )
+    disk_GB: float | None = Field(None, gt=0, description="most disk of the finished campaign, GB")
+
+
 class Settings(Group):
     """config.yaml."""
 
@@ -187,6 +194,7 @@ class Settings(Group):
     raman: Raman = Field(default_factory=Raman, description="spectrum and marker")
     ranking: Ranking = Field(default_factory=Ranking, description="ranking")
     compute: Compute = Field(default_factory=Compute, description="hardware and jobs")
+    budget: Budget = Field(default_factory=Budget, description="limits that stop a launch; null: none")
 
 
 class ModelEntry(Group):

@@ -66,7 +66,9 @@ def survey(campaign: Campaign, root: Path) -> Survey:
     for pack, runs in packs.items():
         for run in runs:
             cell = cells[run[0]]
-            protocol = Protocol(**{k: campaign.setting(run[0], f"dynamics.{k}") for k in Dynamics.model_fields})
+            protocol = Protocol(
+                **{k: campaign.setting(run[0], f"dynamics.{k}") for k in Dynamics.model_fields}
+            )
             computed, note = _judge(cell, covered, protocol)
             load = Load(cell.get("atoms", 0), len(cell.get("species", [])), protocol)
             if computed:
@@ -75,10 +77,14 @@ def survey(campaign: Campaign, root: Path) -> Survey:
             rows.append(Row(run, pack, cell.get("atoms"), cell.get("image_A"), computed, note, size))
     device, speeds = _speeds(campaign, root, folder, sha256)
     hours = {
-        pack: pack_hours(loads[pack], speeds) if pack in loads and speeds else (None if pack in loads else 0.0)
+        pack: pack_hours(loads[pack], speeds)
+        if pack in loads and speeds
+        else (None if pack in loads else 0.0)
         for pack in packs
     }
-    return Survey(rows, speeds, device, hours, {p: h for p in packs if (h := _spent_h(folder, p)) is not None})
+    return Survey(
+        rows, speeds, device, hours, {p: h for p in packs if (h := _spent_h(folder, p)) is not None}
+    )
 
 
 def over_budget(campaign: Campaign, found: Survey) -> list[str]:
