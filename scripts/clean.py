@@ -24,7 +24,7 @@ for why in plan.staying:
 if not plan.files:
     print(f"{folder}: nothing to free.")
     raise SystemExit
-checkpoints = [path for path in plan.files if path.parent.parent.name == "packs"]
+checkpoints = [path for path in plan.files if path.name.startswith("checkpoint")]
 print(
     f"{folder}: frees {plan.bytes:,} bytes: {len(checkpoints)} checkpoints, "
     f"{len(plan.files) - len(checkpoints)} segments of {len(plan.trajectories)} runs."

@@ -70,9 +70,8 @@ def main() -> None:
     records |= {key: shared | record for key, record in finished.items()}
     for batch in batches:
         engine = Engine(
-            batch.members, protocol, potential, work, device, dtype, lambda: bool(stopped),
-            checkpoint=batch.checkpoint,
-        )  # fmt: skip
+            batch.members, protocol, potential, batch.folder, device, dtype, lambda: bool(stopped)
+        )
         for one, record in zip(batch.members, engine.run(), strict=True):
             records[one.key] = shared | record
     write_json(arguments.output, records)

@@ -27,12 +27,10 @@ def run(force_model, folder, protocol, chosen):
     """What scripts/dynamics.py does with a pack; records by key and the batches that were integrated."""
     records, batches = assign(chosen, protocol, force_model.sha256, folder)
     for batch in batches:
-        engine = Engine(
-            batch.members, protocol, force_model, folder, torch.device("cpu"), checkpoint=batch.checkpoint
-        )
+        engine = Engine(batch.members, protocol, force_model, batch.folder, torch.device("cpu"))
         records |= dict(zip((member.key for member in batch.members), engine.run(), strict=True))
     return records, [
-        ([member.name for member in batch.members], batch.checkpoint.name, engine.resumed_step)
+        ([member.name for member in batch.members], batch.folder.name, engine.resumed_step)
         for batch in batches
     ]
 
@@ -42,7 +40,7 @@ def pair(force_model, tmp_path_factory):
     """Two members alike but for their names, finished in one pack."""
     folder = tmp_path_factory.mktemp("pair")
     records, batches = run(force_model, folder, SHORT, members(folder, "a", "b"))
-    assert batches == [(["a", "b"], "checkpoint.pt", 0)]
+    assert batches == [(["a", "b"], folder.name, 0)]
     assert {record["status"] for record in records.values()} == {"complete"}
     return folder
 
@@ -67,12 +65,12 @@ def test_one_is_lengthened_and_the_other_can_follow(force_model, pack):
     before = times(pack, "a"), times(pack, "b")
     done = SHORT.steps(0.04) + SHORT.steps(0.2) + SHORT.steps(0.08)
     records, batches = run(force_model, pack, LONG, members(pack, "b"))
-    assert batches == [(["b"], "checkpoint.pt", done)] and records["b:600"]["frames"] == 12
+    assert batches == [(["b"], "pack", done)] and records["b:600"]["frames"] == 12
     # b went on from its own state, not from that of its twin
     old, new = (trajectory_store(pack / "b").read()[0]["positions_A"][:, at] for at in (7, 8))
     assert np.abs(new - old).max() < 0.3
     _, batches = run(force_model, pack, LONG, members(pack, "a", "b"))
-    assert batches == [(["a"], "checkpoint_2.pt", done)]
+    assert batches == [(["a"], "batch_2", done)]
     for name, segments in zip("ab", before, strict=True):
         assert trajectory_store(pack / name).frames() == 12
         assert {key: times(pack, name)[key] for key in segments} == segments
@@ -83,7 +81,7 @@ def test_a_repaired_member_starts_in_a_batch_of_its_own(force_model, pack):
     chosen = members(pack, "a") + members(pack, "b", edge=5.75)
     records, batches = assign(chosen, LONG, force_model.sha256, pack)
     assert [[m.name for m in batch.members] for batch in batches] == [["a"], ["b"]]
-    assert [batch.checkpoint.name for batch in batches] == ["checkpoint.pt", "checkpoint_2.pt"]
+    assert [batch.folder.name for batch in batches] == ["pack", "batch_2"]
     assert not records and times(pack, "a") == before
 
 
@@ -92,14 +90,11 @@ def test_damaged_segments_cost_their_member_alone(force_model, pack):
     last.write_bytes(last.read_bytes()[:100])
     records, batches = assign(members(pack, "a", "b"), SHORT, force_model.sha256, pack)
     assert list(records) == ["a:600"] and [[m.name for m in batch.members] for batch in batches] == [["b"]]
-    assert batches[0].checkpoint.name != "checkpoint.pt"
 
 
 def test_a_checkpoint_of_another_physics_makes_room(force_model, pack):
     _, batches = assign(members(pack, "a", "b", edge=5.8), SHORT, force_model.sha256, pack)
-    assert [([m.name for m in b.members], b.checkpoint.name) for b in batches] == [
-        (["a", "b"], "checkpoint.pt")
-    ]
+    assert [([m.name for m in b.members], b.folder.name) for b in batches] == [(["a", "b"], "pack")]
     assert not (pack / "checkpoint.pt").exists()
 
 

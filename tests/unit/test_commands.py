@@ -9,6 +9,7 @@ from ionraman.candidates import Candidate
 from ionraman.cleaning import clean, is_cleaned, kept, plan_cleaning
 from ionraman.overrides import set_override
 from ionraman.packs import read_packs
+from ionraman.queue import campaign_jobs
 from ionraman.rerun import forget, plan_attempts
 from ionraman.settings import ConfigError, Settings
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
@@ -148,3 +149,31 @@ def test_overlays_merge_blocks_and_replace_lists(tmp_path):
     (tmp_path / "b.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="b.yaml: found list"):
         read_config([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+
+
+SQUEUE = """#!/bin/sh
+echo '41|ionraman-abc-x|RUNNING|1:02|1:00:00|gpu1|rule_dynamics_wildcards_0002'
+echo '42|5f0c|PENDING|0:00|30:00|(Priority)|rule_polarizability_wildcards_0001'
+echo '43|other|RUNNING|0:10|30:00|cpu1|rule_dynamics_wildcards_0001'
+"""
+
+
+def test_jobs_are_found_by_the_names_of_the_launches(tmp_path, monkeypatch):
+    folder = tmp_path / "results/tiny"
+    write_json(folder / "launch.json", {"name": "ionraman-abc"})
+    (tmp_path / "results/snakemake-1.log").write_text("SLURM run ID: 5f0c\nCampaign folder: results/tiny\n")
+    (tmp_path / "results/snakemake-2.log").write_text("SLURM run ID: other\nCampaign folder: results/else\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert campaign_jobs(folder) == ([], "")  # no SLURM here
+    squeue = tmp_path / "bin/squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(SQUEUE)
+    squeue.chmod(0o755)
+    jobs, problem = campaign_jobs(folder)
+    assert [(job.number, job.state, job.task) for job in jobs] == [
+        ("41", "RUNNING", "dynamics 0002"),
+        ("42", "PENDING", "polarizability 0001"),
+    ]
+    assert not problem and jobs[1].where == "(Priority)"
+    squeue.write_text("#!/bin/sh\necho controller is down >&2\nexit 1\n")
+    assert campaign_jobs(folder) == ([], "squeue does not answer (controller is down)")

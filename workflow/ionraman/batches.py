@@ -1,23 +1,21 @@
 """How the members of a pack are run: what is finished already, and which batch each of the others belongs to.
 
-The members of a checkpoint go on together. A member that no checkpoint holds (new in the pack, of a repaired structure, or
-with damaged segments) starts anew in a batch of its own, so that it costs the others nothing. Each batch has a
-checkpoint in the folder of the pack: checkpoint.pt, checkpoint_2.pt and so on.
+The members of a checkpoint go on together. A member that no checkpoint holds (new in the pack, or of a repaired
+structure) starts anew in a batch of its own, so that it costs the others nothing. The first batch keeps its checkpoints in the
+folder of the pack, others in batch_2, batch_3 and so on below it.
 """
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ionraman import checkpoint
 from ionraman.cleaning import is_cleaned
-from ionraman.packs import checkpoint_files, next_checkpoint
+from ionraman.packs import batch_folders, copy_checkpoints, next_batch
 from ionraman.production import record_file
 from ionraman.protocol import Member, Protocol, digest
-from ionraman.trajectory import read_json, trajectory_store
+from ionraman.trajectory import CorruptSegment, read_json, trajectory_store
 
 
 CLEANED = {
@@ -29,10 +27,10 @@ CLEANED = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Members that are integrated together, and where their checkpoint lies."""
+    """Members that are integrated together, and the folder of their checkpoints."""
 
     members: list[Member]
-    checkpoint: Path
+    folder: Path
 
 
 def assign(
@@ -42,7 +40,7 @@ def assign(
 
     Args:
         members: of the pack; they share the protocol.
-        folder: of the pack's checkpoints. One whose members all have another physics today is removed. Of a checkpoint that some members leave behind alive (they are no longer
+        folder: of the pack. A checkpoint whose members all have another physics today is removed. Of a checkpoint that some members leave behind alive (they are no longer
             selected, or of another length), a copy is kept, with which they can come back.
     """
     digests = {member.key: digest(member, protocol, force_model_sha256) for member in members}
@@ -51,27 +49,36 @@ def assign(
     finished |= {m.key: dict(CLEANED) for m in members if m.key not in finished and is_cleaned(m.folder)}
     waiting = [member for member in members if member.key not in finished]
     batches: list[Batch] = []
-    for path in checkpoint_files(folder):
-        found = checkpoint.members(path)
+    for batch in batch_folders(folder):
+        found = _members(batch)
         if found is None:
             continue
         known, progress = found
         places = {}
         for member in waiting:
             at = checkpoint.place(known, member.key, digests[member.key])
-            if at is not None and at not in places and _resumable(member, at, progress, protocol):
+            if at is not None and at not in places:
                 places[at] = member
         left = [at for at in progress.alive if at not in places and not _outdated(known[at], digests)]
         if places:
             if left:
-                shutil.copyfile(path, next_checkpoint(folder))
-            batches.append(Batch([places[at] for at in sorted(places)], path))
+                copy_checkpoints(batch, next_batch(folder))
+            batches.append(Batch([places[at] for at in sorted(places)], batch))
             waiting = [member for member in waiting if member not in batches[-1].members]
         elif not left:
-            path.unlink()
+            for path in batch.glob("checkpoint*.pt"):
+                path.unlink()
     if waiting:
-        batches.append(Batch(waiting, next_checkpoint(folder)))
+        batches.append(Batch(waiting, next_batch(folder)))
     return finished, batches
+
+
+def _members(batch: Path) -> tuple[list[tuple[str, str]], checkpoint.Progress] | None:
+    """What the latest readable checkpoint of a batch holds: checkpoint.pt before older ones with longer names."""
+    for path in sorted(batch.glob("checkpoint*.pt"), key=lambda path: len(path.name)):
+        if found := checkpoint.members(path):
+            return found
+    return None
 
 
 def _finished(member: Member, wanted: str, protocol: Protocol) -> dict | None:
@@ -89,18 +96,15 @@ def _finished(member: Member, wanted: str, protocol: Protocol) -> dict | None:
     return record if is_cleaned(member.folder) or _frames(member) >= record["frames"] else None
 
 
-def _resumable(member: Member, at: int, progress: checkpoint.Progress, protocol: Protocol) -> bool:
-    """Whether the frames are there that a checkpoint goes on from; one that blew up has its result in it."""
-    if progress.stage != "production" or at not in progress.alive:
-        return True
-    return _frames(member) >= -(-progress.step // protocol.stride)
-
-
 def _frames(member: Member) -> int:
+    """Frames of a trajectory up to the first damaged segment."""
+    frames = 0
     try:
-        return trajectory_store(member.folder).frames()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # a damaged segment
-        return 0
+        for first, arrays, _ in trajectory_store(member.folder).segments():
+            frames = first + arrays["energy_eV"].shape[1]
+    except CorruptSegment:
+        pass
+    return frames
 
 
 def _outdated(stored: tuple[str, str], digests: dict[str, str]) -> bool:

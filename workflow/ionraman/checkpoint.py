@@ -25,12 +25,13 @@ _ARRAYS = ("cells", "lines")
 class Progress:
     """Where a batch stands.
 
-    stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A; lines:
+    stage and step within it; names: of the members, as in their packs; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A; lines:
     velocities of the last part of NVT, A/ps; records: one per member.
     """
 
     stage: str = "npt"
     step: int = 0
+    names: list[str] = field(default_factory=list)
     alive: list[int] = field(default_factory=list)
     cells: list[np.ndarray] = field(default_factory=list)
     lines: list[np.ndarray] = field(default_factory=list)
@@ -39,19 +40,13 @@ class Progress:
 
 
 def save(
-    path: Path,
-    names: list[str],
-    digests: list[str],
-    progress: Progress,
-    state: MDState,
-    stage: str | None = None,
+    path: Path, digests: list[str], progress: Progress, state: MDState, stage: str | None = None
 ) -> None:
-    """Write a checkpoint of the members `names`; `stage` overrides the stage that a later run starts in."""
+    """Write a checkpoint; `stage` overrides the stage that a later run starts in."""
     plain = {key: value for key, value in vars(progress).items() if key not in _ARRAYS}
     buffer = io.BytesIO()
     torch.save(
         {
-            "names": names,
             "digests": digests,
             "progress": json.dumps(plain | ({"stage": stage} if stage else {})),
             "arrays": {key: torch.as_tensor(np.array(getattr(progress, key))) for key in _ARRAYS},
@@ -87,7 +82,8 @@ def load(
 ) -> tuple[Progress, MDState] | None:
     """Read the members `names` of a checkpoint; None if one of them is not in it, of another physics, or it is damaged.
 
-    A checkpoint may hold more members than asked for: the others are left out of what is returned.
+    A checkpoint may hold more members than asked for: the others are left out of what is returned. A damaged file is kept
+    under the suffix .damaged.
     """
     stored = _read(path, device)
     if stored is None:
@@ -115,6 +111,7 @@ def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Prog
     kept = [position for position, index in enumerate(progress.alive) if index in chosen]
     repeat = state.n_systems // max(len(progress.alive), 1)
     progress.records = [progress.records[index] for index in chosen]
+    progress.names = [progress.names[index] for index in chosen] if progress.names else []
     if not kept:
         progress.alive, progress.stage = [], "done"
         return progress, state
@@ -132,7 +129,7 @@ def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Prog
 
 
 def _known(stored: dict) -> list[tuple[str, str]]:
-    names = stored.get("names", [""] * len(stored["digests"]))
+    names = json.loads(stored["progress"]).get("names") or [""] * len(stored["digests"])
     return list(zip(names, stored["digests"], strict=True))
 
 

@@ -46,7 +46,7 @@ def plan_cleaning(folder: Path, runs: list[dict], chosen: list[dict], trajectori
     for pack in {run["pack"]: None for run in chosen}:
         busy = [_label(run) for run in members[pack] if state[_label(run)].stage != "done"]
         others = [_label(run) for run in members[pack] if _label(run) not in names]
-        files = [*checkpoint_files(folder / "packs" / pack), *(folder / "packs" / pack).glob("*.damaged")]
+        files = checkpoint_files(folder / "packs" / pack)
         if at_work(folder / "packs" / pack):
             plan.staying.append(f"everything of pack {pack}: a job is at work on it")
         elif files and (busy or others):

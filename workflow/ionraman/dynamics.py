@@ -54,7 +54,7 @@ class Engine:
         members: the batch; they share the protocol.
         protocol: see `Protocol`.
         potential: force field.
-        folder: where progress.json of the batch lies, and its checkpoint unless `checkpoint` names another file.
+        folder: where checkpoint.pt and progress.json of the batch lie.
         device, dtype: of the integration.
         should_stop: asked at every step; once true, the engine saves and raises `Stopped`.
     """
@@ -68,10 +68,8 @@ class Engine:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         should_stop: Callable[[], bool] = lambda: False,
-        checkpoint: Path | None = None,
     ) -> None:
         self.members, self.protocol, self.potential, self.folder = members, protocol, potential, Path(folder)
-        self.checkpoint = checkpoint or self.folder / "checkpoint.pt"
         self.names = [member.key for member in members]
         self.device, self.dtype, self.should_stop = device, dtype, should_stop
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
@@ -101,6 +99,7 @@ class Engine:
             for path in store.paths():
                 path.unlink()
         self.progress = Progress(
+            names=self.names,
             alive=list(range(len(self.members))),
             records=[{"status": "running", "reason": ""} for _ in self.members],
         )
@@ -368,7 +367,7 @@ class Engine:
         self.clock = time.monotonic()
         for record in self.progress.records:
             record["seconds"] = round(self.progress.seconds, 1)
-        checkpoint.save(self.checkpoint, self.names, self.digests, self.progress, self.state, stage)
+        checkpoint.save(self.folder / "checkpoint.pt", self.digests, self.progress, self.state, stage)
 
     def _write_segments(self) -> None:
         positions = np.array([frame[0] for frame in self.frames])
@@ -405,7 +404,7 @@ class Engine:
     def _restore(self) -> bool:
         self.frames: list[tuple] = []
         self.first_frame = 0
-        stored = checkpoint.load(self.checkpoint, self.names, self.digests, self.device)
+        stored = checkpoint.load(self.folder / "checkpoint.pt", self.names, self.digests, self.device)
         if stored is None:
             return False
         self.progress, self.state = stored

@@ -107,22 +107,40 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Checkpoints in the folder of one pack, the oldest first."""
-    return sorted(folder.glob("checkpoint*.pt"), key=_number)
+def batch_folders(pack_folder: Path) -> list[Path]:
+    """Where the batches of a pack keep their checkpoints: the folder of the pack, then batch_2, batch_3 and so on in it."""
+    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=_number)]
 
 
-def next_checkpoint(folder: Path) -> Path:
-    """The name of a further checkpoint in the folder of one pack."""
-    number = max(map(_number, checkpoint_files(folder)), default=0) + 1
-    return folder / ("checkpoint.pt" if number == 1 else f"checkpoint_{number}.pt")
+def next_batch(pack_folder: Path) -> Path:
+    """Folder for a further batch: that of the pack while it holds no checkpoint."""
+    *_, last = folders = batch_folders(pack_folder)
+    if len(folders) == 1:
+        return pack_folder / "batch_2" if checkpoint_files(pack_folder) else pack_folder
+    return pack_folder / f"batch_{_number(last) + 1}"
 
 
-def _number(path: Path) -> int:
-    return int(path.stem.partition("_")[2] or 1)
+def checkpoint_files(pack_folder: Path) -> list[Path]:
+    """All checkpoints of a pack, damaged ones too."""
+    return [
+        path
+        for folder in batch_folders(pack_folder)
+        for pattern in ("checkpoint*.pt", "checkpoint*.damaged")
+        for path in sorted(folder.glob(pattern))
+    ]
+
+
+def copy_checkpoints(source: Path, target: Path) -> None:
+    """Copy the checkpoints of one batch to the folder of another."""
+    for path in source.glob("checkpoint*.pt"):
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
+
+def _number(batch_folder: Path) -> int:
+    return int(batch_folder.name.removeprefix("batch_"))
 
 
 def _inherit(source: Path, target: Path) -> None:
-    for path in checkpoint_files(source):
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / path.name)
+    for folder in batch_folders(source):
+        copy_checkpoints(folder, target / folder.relative_to(source))

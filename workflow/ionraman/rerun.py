@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ionraman.campaign import Campaign
-from ionraman.packs import Run, plan_packs, read_packs
+from ionraman.packs import Run, checkpoint_files, plan_packs, read_packs
 from ionraman.status import RunStatus, at_work, run_status
 from ionraman.trajectory import read_json, trajectory_store
 
@@ -56,7 +56,7 @@ def _again(folder: Path, run: dict, status: RunStatus, name: str) -> Attempt:
     pack = folder / "packs" / run["pack"]
     words = f"{name}: {status.stage} failed ({status.reason}); its failure is forgotten and it is tried again"
     progress = pack / "progress.json"
-    if status.stage == "dynamics" and progress.exists() and list(pack.glob("checkpoint*.pt")):
+    if status.stage == "dynamics" and progress.exists() and checkpoint_files(pack):
         words += f", from the last checkpoint (about step {read_json(progress)['steps_done']})"
     own = folder / "runs" / run["candidate"] / f"{run['temperature_K']:g}K"
     remove = [own / "failure.json"]  # attempts.json stays: memory grows with what it holds

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ionraman.packs import batch_folders
 from ionraman.trajectory import read_json
 
 STALE_S = 900
@@ -64,12 +65,13 @@ def run_status(folder: Path, run: dict) -> RunStatus:
     if not (folder / "structures" / name / "structure.json").exists():
         return answer("structure", 0.0, "pending", "not started", log=logs["structure"])
     if not (own / "dynamics.json").exists():
-        progress = folder / "packs" / pack / "progress.json"
-        if not progress.exists():
+        found = [batch / "progress.json" for batch in batch_folders(folder / "packs" / pack)]
+        found = [path for path in found if path.exists()]
+        if not found:
             return answer(
                 "dynamics", 0.0, "pending", "molecular dynamics has not started", log=logs["dynamics"]
             )
-        record = read_json(progress)
+        record = max(map(read_json, found), key=lambda record: record["updated"])
         share = record["steps_done"] / record["steps_total"]
         if share >= 1:
             return answer("dynamics", 1.0, "running", "molecular dynamics done", log=logs["dynamics"])
