@@ -46,6 +46,7 @@ def timed(program, seconds: float) -> float:
 
 
 def main() -> None:
+    import numpy as np
     import torch
     import torch_sim as ts
     from ase import Atoms
@@ -90,12 +91,10 @@ def main() -> None:
         speeds["npt"].append((count * len(atoms), timed(step, share)))
     if set(atoms.get_chemical_symbols()) <= set(model.elements):
         frames = max(1, BATCH_ATOMS[device.type] // len(atoms))
-        positions, cell, symbols = [atoms.positions] * frames, atoms.cell.array, atoms.get_chemical_symbols()
+        positions = np.array([atoms.positions] * frames)
+        cell, symbols = atoms.cell.array, atoms.get_chemical_symbols()
         evaluate = timed(
-            lambda: model.predict_trajectory(
-                torch.tensor(positions).numpy(), cell, symbols, frames * len(atoms)
-            ),
-            share,
+            lambda: model.predict_trajectory(positions, cell, symbols, frames * len(atoms)), share
         )
         speeds["alpha"].append((frames * len(atoms), evaluate))
     write_json(

@@ -1,8 +1,12 @@
 """The commands on one finished campaign of two 8-atom cells in one pack, of which every test takes a copy."""
 
+import re
 import shutil
+import zipfile
 
+import numpy as np
 import pytest
+from ase.io import read
 from ionraman.trajectory import polarizability_store, trajectory_store
 
 from .conftest import Campaign
@@ -73,6 +77,54 @@ def test_clean_leaves_a_launch_nothing_to_do(campaign):
     assert (campaign.results / "ranking.csv").read_bytes() == table
     refused = command(campaign, "extend", "one", "--ps", "1")
     assert refused.returncode and "cannot go on" in refused.stderr
+
+
+def test_export_holds_what_a_paper_needs(finished, tmp_path):
+    target = tmp_path / "paper.zip"
+    done = finished.run("--trajectories", "one", "--output", str(target), program="scripts/export.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(target) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path)
+    assert {
+        "ranking.csv", "report.html", "methods.md", "references.bib", "versions.json", "seeds.csv", "structures.csv",
+        "config/config.yaml", "config/tiny.yaml", "config/tiny.tsv", "config/models.yaml", "config/structures/NaCl.cif",
+        "figures/overview.svg", "figures/overview.pdf", "models/force_small/card.json", "models/alpha_small/card.json",
+        "spectra/two_800K.csv", "msd/one_800K.csv", "cells/one.cif", "summaries/two_800K.json",
+    } <= names  # fmt: skip
+    assert (tmp_path / "figures/overview.pdf").read_bytes().startswith(b"%PDF")
+    assert "<svg" in (tmp_path / "figures/overview.svg").read_text()
+    header = (tmp_path / "spectra/two_800K.csv").read_text().splitlines()[0]
+    assert header.startswith("wavenumber [cm^-1],S_a [A^3 per cm^-1],")
+    frames = read(tmp_path / "trajectories/one_800K_replica3.extxyz", ":")
+    arrays, metadata = trajectory_store(finished.results / "runs/one/800K").read()
+    assert len(frames) == 200 and frames[1].info["time_ps"] == pytest.approx(0.01)
+    assert np.allclose([atoms.positions for atoms in frames], arrays["positions_A"][2], atol=1e-5)
+    assert np.allclose(frames[0].cell.array, metadata["cell_A"], atol=1e-6)
+    text = (tmp_path / "methods.md").read_text()
+    for words in (
+        "2 candidates at 800 K (2 runs",
+        "3 replicas",
+        "time step of 2 fs",
+        "run at constant energy for 2 ps",
+    ):
+        assert words in text
+    cited = {key for group in re.findall(r"\[([A-Z][^\]]+)\]", text) for key in group.split(", ")}
+    defined = set(re.findall(r"^@\w+\{([^,]+),", (tmp_path / "references.bib").read_text(), re.MULTILINE))
+    assert cited <= defined and {"Grumet2026", "Batatia2022", "structure:NaCl"} <= defined
+
+
+def test_check_of_a_finished_campaign_and_a_budget(campaign):
+    done = command(campaign, "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 candidates, 2 runs in 1 packs" in done.stdout and "none: everything is finished" in done.stdout
+    campaign.config["budget"] = {"disk_GB": 1e-6}
+    done = command(campaign, "run")
+    assert (
+        done.returncode == 1
+        and "more than budget.disk_GB" in done.stdout
+        and "Nothing was launched" in done.stdout
+    )
 
 
 def test_rerun_from_scratch_plans_that_run_alone(campaign):
