@@ -29,14 +29,16 @@ request = read_json(arguments.request)
 
 
 def timed(program, seconds: float) -> float:
-    """Seconds of one call, after two to warm up, over at least three calls and `seconds`."""
+    """Seconds of one call, after five to warm up (compilation), over at least three calls and `seconds`."""
     import torch
 
     def settle():
         if torch.cuda.is_available():
             torch.cuda.synchronize()
 
-    program(), program(), settle()
+    for _ in range(5):
+        program()
+    settle()
     start, calls = time.perf_counter(), 0
     while calls < 3 or time.perf_counter() - start < seconds:
         program()
@@ -51,6 +53,7 @@ def main() -> None:
     import torch_sim as ts
     from ase import Atoms
     from ionraman import polarizability, potentials
+    from ionraman.estimate import architecture
     from ionraman.dynamics import BULK_MODULUS_EV_A3, FS
     from ionraman.inference import BATCH_ATOMS
     from ionraman.units import KB_EV
@@ -103,7 +106,7 @@ def main() -> None:
             "token": request["token"], "when": time.strftime("%Y-%m-%d %H:%M"), "host": socket.gethostname(),
             "device": device.type, "hardware": hardware(device), "driver": driver(), "torch": torch.__version__,
             "cuda_build": torch.version.cuda or "none", "threads": compute["threads"],
-            "force_model_sha256": potential.sha256, "alpha_model_sha256": model.sha256,
+            "force_model": architecture(Path(arguments.force)), "force_model_sha256": potential.sha256, "alpha_model_sha256": model.sha256,
             "candidate": request["candidate"], "write_MB_s": write_speed(arguments.output.parent),
             "speeds": {stage: rows for stage, rows in speeds.items() if rows},
         },

@@ -9,6 +9,7 @@ import yaml
 from ionraman import survey as module
 from ionraman.campaign import load_campaign, read_config
 from ionraman.estimate import (
+    architecture,
     STARTUP_S,
     TABLES_BYTES,
     Load,
@@ -55,20 +56,18 @@ def test_bytes_are_those_that_a_run_writes(tmp_path):
 
 
 def test_the_table_that_ships_knows_the_shipped_force_field(root):
-    from ionraman.digests import model_sha256
-
-    sha256 = model_sha256(root / "workflow/models/force-small")
-    speeds = read_speeds(root / module.SPEED_TABLE, "cpu", sha256)
+    model = architecture(root / "workflow/models/force-small")
+    speeds = read_speeds(root / module.SPEED_TABLE, "cpu", model)
     assert {"npt", "nve", "alpha"} <= set(speeds.rows)
     assert 1e-4 < speeds.seconds("nve", 64) < 1
-    assert read_speeds(root / module.SPEED_TABLE, "cpu", "0" * 64) is None
+    assert read_speeds(root / module.SPEED_TABLE, "cpu", "another") is None
 
 
 def test_a_probe_counts_for_its_force_field_only(tmp_path):
     file = tmp_path / "probe.json"
     assert read_probe(file, "a") is None
     probe = {
-        "force_model_sha256": "a",
+        "force_model": "a",
         "device": "cuda",
         "when": "now",
         "hardware": "X",

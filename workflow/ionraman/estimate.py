@@ -75,26 +75,39 @@ def run_bytes(load: Load, alpha_members: int) -> int:
     return frames * (12 * load.atoms + 16 + 36 * alpha_members * load.species) + TABLES_BYTES
 
 
-def read_speeds(table: Path, device: str, force_model_sha256: str) -> Speeds | None:
-    """Speeds of a device ('cpu' or 'cuda') and force field in the table that ships; None if they were not measured."""
+def architecture(model: Path) -> str:
+    """What the speed of a model depends on, in words: its class and sizes, not its weights; of a file its name."""
+    file = model / "model.json"
+    if not file.exists():
+        return model.name
+    record = read_json(file)
+    sizes = record["arguments"]
+    return (
+        f"{record['class']} {str(sizes['hidden_irreps']).replace(' ', '')} r_max {sizes['r_max']:g} l {sizes['max_ell']} "
+        f"correlation {sizes['correlation']} layers {sizes.get('num_interactions')}"
+    )
+
+
+def read_speeds(table: Path, device: str, force_model: str) -> Speeds | None:
+    """Speeds of a device ('cpu' or 'cuda') and force field (its `architecture`) in the table; None if they were not measured."""
     rows: dict[str, list[tuple[int, float]]] = {}
     names = set()
     with open(table, encoding="utf-8", newline="") as file:
         lines = (line for line in file if not line.startswith("#"))
         for row in csv.DictReader(lines, delimiter="\t"):
-            if row["device"] == device and force_model_sha256.startswith(row["force_model"]):
+            if row["device"] == device and row["force_model"] == force_model:
                 rows.setdefault(row["stage"], []).append((int(row["atoms"]), float(row["seconds"])))
                 names.add(row["hardware"])
     complete = {"npt", "nve"} <= set(rows)
     return Speeds(device, f"{table.name} ({', '.join(sorted(names))})", rows) if complete else None
 
 
-def read_probe(file: Path, force_model_sha256: str) -> Speeds | None:
-    """Speeds that a probe measured; None if there is none, or of another force field."""
+def read_probe(file: Path, force_model: str) -> Speeds | None:
+    """Speeds that a probe measured; None if there is none, or of a force field of another `architecture`."""
     if not file.exists():
         return None
     probe = read_json(file)
-    if probe["force_model_sha256"] != force_model_sha256:
+    if probe["force_model"] != force_model:
         return None
     rows = {stage: [tuple(pair) for pair in pairs] for stage, pairs in probe["speeds"].items()}
     return Speeds(probe["device"], f"probe of {probe['when']} on {probe['hardware']}", rows)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ionraman.campaign import Campaign
-from ionraman.digests import model_sha256
-from ionraman.estimate import Load, Speeds, pack_hours, read_probe, read_speeds, run_bytes
+from ionraman.estimate import Load, Speeds, architecture, pack_hours, read_probe, read_speeds, run_bytes
 from ionraman.packs import Run, plan_packs
 from ionraman.protocol import Protocol
 from ionraman.settings import Dynamics, Structure
@@ -60,7 +59,6 @@ def survey(campaign: Campaign, root: Path) -> Survey:
     folder = root / campaign.folder
     packs = plan_packs(campaign, folder / "packs", write=False)
     covered = {kind: model_elements(root / entry.path) for kind, entry in campaign.models.items()}
-    sha256 = campaign.models["force"].sha256 or model_sha256(root / campaign.models["force"].path)
     cells = _cells(campaign, root, folder / "survey.json")
     rows, loads = [], {}
     for pack, runs in packs.items():
@@ -75,7 +73,7 @@ def survey(campaign: Campaign, root: Path) -> Survey:
                 loads.setdefault(pack, []).append(load)
             size = run_bytes(load, alpha_members(root / campaign.models["alpha"].path)) if computed else 0
             rows.append(Row(run, pack, cell.get("atoms"), cell.get("image_A"), computed, note, size))
-    device, speeds = _speeds(campaign, root, folder, sha256)
+    device, speeds = _speeds(campaign, root, folder)
     hours = {
         pack: pack_hours(loads[pack], speeds)
         if pack in loads and speeds
@@ -166,17 +164,17 @@ def _judge(cell: dict, covered: dict[str, list[str]], protocol: Protocol) -> tup
     return True, cell["note"]
 
 
-def _speeds(campaign: Campaign, root: Path, folder: Path, sha256: str) -> tuple[str, Speeds | None]:
+def _speeds(campaign: Campaign, root: Path, folder: Path) -> tuple[str, Speeds | None]:
     """Device that the jobs will use as far as it is known here, and its speeds: a probe's before the table's."""
-    wanted = campaign.settings.compute.device
-    probe = read_probe(folder / "probe.json", sha256)
+    wanted, model = campaign.settings.compute.device, architecture(root / campaign.models["force"].path)
+    probe = read_probe(folder / "probe.json", model)
     if probe and wanted in ("auto", probe.device):
         return probe.device, probe
     if wanted == "auto":
         import torch
 
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted, read_speeds(root / SPEED_TABLE, wanted, sha256)
+    return wanted, read_speeds(root / SPEED_TABLE, wanted, model)
 
 
 def _spent_h(folder: Path, pack: str) -> float | None:
