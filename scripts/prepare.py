@@ -3,10 +3,14 @@
 A model that is missing is fetched if config/models.yaml states its url and SHA-256; all other things are said.
 """
 
+import io
+import logging
 import os
 import shutil
 import sys
+import warnings
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,7 +56,15 @@ def models(config: dict) -> list[str]:
 def evaluation(campaign) -> list[str]:
     """Load both models and evaluate one cell of their elements, without a network."""
     try:
-        with offline():
+        # Libraries warn at length about what a job does not need.
+        with (
+            offline(),
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
             from ase import Atoms
             from ionraman import polarizability, potentials
 
