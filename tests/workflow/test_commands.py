@@ -3,6 +3,7 @@
 import re
 import shutil
 import zipfile
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def campaign(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
     copy = Campaign.__new__(Campaign)
     vars(copy).update(vars(finished))
-    copy.folder, copy.rows = tmp_path / "copy", list(finished.rows)
+    copy.folder, copy.rows, copy.config = tmp_path / "copy", list(finished.rows), deepcopy(finished.config)
     copy.results = copy.folder / "results" / "tiny"
     return copy
 
