@@ -122,7 +122,7 @@ def main() -> int:
     shown = table if len(table) <= 40 else [row for row in table if row[-1]][:40]
     widths = [max(len(str(row[k])) for row in [columns, *shown]) for k in range(len(columns))]
     for row in [columns, *shown]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if len(shown) < len(table):
         print(f"({len(table)} rows in {file}; above, those with a note)")
 

@@ -53,8 +53,8 @@ def main() -> None:
     import torch_sim as ts
     from ase import Atoms
     from ionraman import polarizability, potentials
-    from ionraman.estimate import architecture
     from ionraman.dynamics import BULK_MODULUS_EV_A3, FS
+    from ionraman.estimate import architecture
     from ionraman.inference import BATCH_ATOMS
     from ionraman.units import KB_EV
     from torch_sim.integrators.npt import npt_crescale_anisotropic_step, npt_crescale_init

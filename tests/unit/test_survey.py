@@ -9,11 +9,11 @@ import yaml
 from ionraman import survey as module
 from ionraman.campaign import load_campaign, read_config
 from ionraman.estimate import (
-    architecture,
     STARTUP_S,
     TABLES_BYTES,
     Load,
     Speeds,
+    architecture,
     pack_hours,
     read_probe,
     read_speeds,

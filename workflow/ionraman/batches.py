@@ -17,7 +17,6 @@ from ionraman.production import record_file
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import CorruptSegment, read_json, trajectory_store
 
-
 CLEANED = {
     "status": "failed",
     "reason": "Its settings ask for another or a longer trajectory, but the trajectory was removed by scripts/campaign clean: set "
