@@ -15,6 +15,7 @@ include: "workflow/rules/dynamics.smk"
 include: "workflow/rules/polarizability.smk"
 include: "workflow/rules/spectra.smk"
 include: "workflow/rules/ranking.smk"
+include: "workflow/rules/probe.smk"
 
 
 localrules:

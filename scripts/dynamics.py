@@ -30,6 +30,7 @@ def main(lease: Lease, attempt: Attempt) -> None:
     import torch
     from ase import Atoms
     from ionraman import potentials
+    from ionraman.batches import assign
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
 
@@ -59,30 +60,33 @@ def main(lease: Lease, attempt: Attempt) -> None:
         folder = run_folder(arguments.folder, (name, temperature))
         rotations = np.array(structure["point_group"])
         members.append(Member(name, temperature, atoms, structure["mobile"], folder, rotations))
-    if members:
+    shared = {
+        "timestep_fs": protocol.timestep_fs,
+        "sampling_fs": protocol.sampling_fs,
+        "replicas": protocol.replicas,
+        "seed": protocol.seed,
+        "force_model": arguments.model.name,
+        "force_model_sha256": potential.sha256,
+        "device": str(device),
+    }
 
-        def should_stop() -> bool:
-            lease.check()
-            return bool(stopped)
+    def should_stop() -> bool:
+        lease.check()
+        return bool(stopped)
 
-        def saved(steps: int) -> None:
-            if attempt.steps_end is None:
-                attempt.steps_start = steps
-            attempt.steps_end = steps
+    def saved(steps: int) -> None:
+        if attempt.steps_end is None:
+            attempt.steps_start = before + steps
+        attempt.steps_end = before + steps
 
-        work, dtype = arguments.folder / "packs" / pack, getattr(torch, compute["dtype"])
-        engine = Engine(members, protocol, potential, work, device, dtype, should_stop, saved)
-        shared = {
-            "timestep_fs": protocol.timestep_fs,
-            "sampling_fs": protocol.sampling_fs,
-            "replicas": protocol.replicas,
-            "seed": protocol.seed,
-            "force_model": arguments.model.name,
-            "force_model_sha256": potential.sha256,
-            "device": str(device),
-        }
-        for one, record in zip(members, engine.run(), strict=True):
-            records[f"{one.name}:{one.temperature_K:g}"] = shared | record
+    before, dtype = 0, getattr(torch, compute["dtype"])
+    finished, batches = assign(members, protocol, potential.sha256, arguments.folder / "packs" / pack)
+    records |= {key: shared | record for key, record in finished.items()}
+    for batch in batches:
+        engine = Engine(batch.members, protocol, potential, batch.folder, device, dtype, should_stop, saved)
+        for one, record in zip(batch.members, engine.run(), strict=True):
+            records[one.key] = shared | record
+        before = attempt.steps_end or before
     write_json(arguments.output, records)
 
 

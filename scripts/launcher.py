@@ -21,11 +21,22 @@ scripts/campaign [options of Snakemake]     run the default campaign, config/con
     --old-jobs wait|cancel                  SLURM jobs of a killed launcher: let running ones end, or cancel (default)
     --no-setup                              use the active Python environment as it is
 scripts/campaign setup [--torch cpu|cu126|auto|...]   prepare the environment (the first run does it too)
-scripts/campaign status [CAMPAIGN]          candidate, stage, progress, state and last error, from the files
+scripts/campaign COMMAND --help             what a command takes; all know --configfile, those that launch also --profile:
+    status [CAMPAIGN]                       candidate, stage, progress, state and last error, from the files
+    prepare                                 on the login node: everything that a job needs is there, nothing is left to fetch
+    check [--probe]                         before spending: what would run, for how long, and whether the budget holds it
+    rerun NAME... | --failed                try again what failed; --from-scratch starts anew
+    extend NAME... --ps P                   make the runs P picoseconds longer
+    clean [--trajectories] [NAME...]        free the disk of what finished runs no longer need
+    export [CAMPAIGN]                       one archive for a paper: tables, spectra, figures, methods, references
+    compare A B                             two campaigns side by side
 scripts/test [unit|physics|workflow|browser|slurm|all]
 scripts/benchmark [dynamics|polarizability|analysis|scale]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
+
+COMMANDS = ("status", "prepare", "check", "rerun", "extend", "clean", "export", "compare")
+"""First words that are programs of scripts; all other arguments go to a launch."""
 
 TESTS = {
     "unit": ["tests/unit"],
@@ -97,11 +108,12 @@ def main(program: str, arguments: list[str]) -> None:
     if arguments[:1] in (["help"], ["--help"], ["-h"]):
         print(HELP, end="")
         return
+    own_setup = "--no-setup" in arguments
+    arguments = [argument for argument in arguments if argument != "--no-setup"]
     word = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if program == "test" and word not in TESTS:
         sys.exit(f"scripts/test {word}: found {word!r}; allowed: {', '.join(filter(None, TESTS))}.")
-    if "--no-setup" in arguments:
-        arguments.remove("--no-setup")
+    if own_setup:
         python = Path(shutil.which("python") or sys.executable)
     else:
         torch = option(arguments, "--torch") if word == "setup" else None
@@ -115,8 +127,8 @@ def main(program: str, arguments: list[str]) -> None:
         os.execv(python, [str(python), "-m", "pytest", *TESTS[word], *arguments[1 if word else 0 :]])
     if word == "setup":
         print(f"Ready: {python}")
-    elif word == "status":
-        os.execv(python, [str(python), "scripts/status.py", *arguments[1:]])
+    elif word in COMMANDS:
+        os.execv(python, [str(python), f"scripts/{word}.py", *arguments[1:]])
     else:
         os.execv(python, [str(python), "scripts/run.py", *arguments])
 

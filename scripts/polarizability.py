@@ -34,7 +34,6 @@ signal.signal(signal.SIGTERM, stop)
 def main(lease: Lease, attempt: Attempt) -> None:
     import torch
     from ionraman import polarizability, potentials
-    from ionraman.inference import evaluate_run
 
     torch.set_num_threads(compute["threads"])
     model = polarizability.load(
@@ -51,13 +50,24 @@ def main(lease: Lease, attempt: Attempt) -> None:
         key = f"{run[0]}:{run[1]:g}"
         record = dynamics[key]
         if record["status"] == "complete":
-            batch = settings(arguments.settings)["batch_atoms"]
-            record = evaluate_run(model, run_folder(arguments.folder, run), record, batch, saved)
-            record |= {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
+            record = of_run(model, run_folder(arguments.folder, run), record, saved)
         else:
             record = {"status": record["status"], "reason": record["reason"]}
         records[key] = record
     write_json(arguments.output, records)
+
+
+def of_run(model, folder: Path, dynamics: dict, saved) -> dict:
+    from ionraman.cleaning import kept
+    from ionraman.inference import evaluate_run
+
+    origin = {"alpha_model": arguments.model.name, "alpha_model_sha256": model.sha256}
+    try:
+        if record := kept(folder, "polarizability", alpha_model_sha256=model.sha256):
+            return record
+    except ValueError as error:  # fails this member alone
+        return {"status": "failed", "reason": str(error)}
+    return evaluate_run(model, folder, dynamics, settings(arguments.settings)["batch_atoms"], saved) | origin
 
 
 run_pack(main, arguments, arguments.output.name.split(".")[0], "polarizability")

@@ -80,9 +80,49 @@ def watch(process: subprocess.Popen, log: Path, launch: Launch) -> Path | None:
     return folder or campaign_folder(log.read_text(errors="replace"))
 
 
+def overlays(arguments: list[str]) -> list[Path]:
+    """The files that follow --configfile(s)."""
+    found, taking = [], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name in ("--configfile", "--configfiles"):
+            taking = not equals
+            found += [value] if equals else []
+        elif argument.startswith("-"):
+            taking = False
+        elif taking:
+            found.append(argument)
+    return [Path(file) for file in found]
+
+
+def budget_problems(arguments: list[str]) -> list[str]:
+    """Limits of `budget` that the launch would exceed; none where the configuration is wrong, which Snakemake says itself."""
+    from ionraman.campaign import load_campaign, read_config
+    from ionraman.settings import ConfigError, load_settings
+
+    try:
+        config = read_config([Path("config/config.yaml"), *overlays(arguments)])
+        budget = load_settings(config)[0].budget
+        if budget.gpu_hours is None and budget.disk_GB is None:
+            return []
+        campaign = load_campaign(config, Path.cwd())
+    except ConfigError:
+        return []
+    from ionraman.survey import over_budget, survey
+
+    return over_budget(campaign, survey(campaign, Path.cwd()))
+
+
 def main(arguments: list[str]) -> int:
     if QUIET & set(arguments):
         return subprocess.run(command(arguments)).returncode
+    if problems := budget_problems(arguments):
+        print(
+            "\n".join(
+                [*problems, "Nothing was launched; scripts/campaign check shows the estimate of each run."]
+            )
+        )
+        return 1
     Path("results").mkdir(exist_ok=True)
     log = Path("results") / time.strftime("snakemake-%Y%m%d-%H%M%S.log")
     started = time.monotonic()

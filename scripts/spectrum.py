@@ -16,6 +16,7 @@ limit_threads(1)
 
 
 def main() -> None:
+    from ionraman.cleaning import kept
     from ionraman.marker import low_frequency
     from ionraman.raman import check_sampling, spectral_density
     from ionraman.trajectory import polarizability_store
@@ -25,6 +26,10 @@ def main() -> None:
         write_json(arguments.output, {"status": polarizability["status"], "reason": polarizability["reason"]})
         return
     raman, run = settings(arguments.settings), arguments.output.parent
+    asked = {"laser_nm": raman["laser_nm"], "nu1_requested_cm": raman["nu1_cm"], "nu2_cm": raman["nu2_cm"]}
+    if record := kept(run, "marker", confidence=arguments.confidence, **asked):
+        write_json(arguments.output, record)
+        return
     interval_ps, highest = dynamics["sampling_fs"] / 1000, dynamics["highest_line_cm"]
     arrays, metadata = polarizability_store(run).read("alpha_A3", frames=dynamics["frames"])
     alpha = arrays["alpha_A3"].astype(float).sum(axis=3)

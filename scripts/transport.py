@@ -14,6 +14,7 @@ limit_threads(1)
 
 
 def main() -> None:
+    from ionraman.cleaning import kept
     from ionraman.trajectory import trajectory_store
     from ionraman.transport import diffusion
 
@@ -22,6 +23,9 @@ def main() -> None:
         write_json(arguments.output, {"status": dynamics["status"], "reason": dynamics["reason"]})
         return
     run = arguments.output.parent
+    if record := kept(run, "transport", confidence=arguments.confidence):
+        write_json(arguments.output, record)
+        return
     arrays, metadata = trajectory_store(run).read("positions_A", frames=dynamics["frames"])
     result = diffusion(
         arrays["positions_A"],

@@ -80,6 +80,36 @@ def test_a_run_that_no_longer_fits_moves_to_a_new_pack(tmp_path):
     assert read_packs(tmp_path)["0001"] == [("a", 300.0), ("b", 300.0)]
 
 
+def test_what_leaves_a_pack_takes_a_copy_of_its_checkpoints(tmp_path):
+    plan_packs(campaign("a", "b", "c", "d", size=2), tmp_path)
+    for pack in ("0001", "0002"):
+        (tmp_path / pack).mkdir()
+        (tmp_path / pack / "checkpoint.pt").write_text(pack)
+    longer = {"dynamics.production_ps": 50.0}
+    changed = campaign("a", "b", "c", "d", size=4, a=longer, d=longer)
+    # a and d are of one length now, but have no common checkpoint.
+    expected = {
+        "0001": [("b", 300.0)],
+        "0002": [("c", 300.0)],
+        "0003": [("a", 300.0)],
+        "0004": [("d", 300.0)],
+    }
+    assert plan_packs(changed, tmp_path, write=False) == expected and not (tmp_path / "0003.tsv").exists()
+    assert plan_packs(changed, tmp_path) == expected
+    assert (tmp_path / "0003/checkpoint.pt").read_text() == "0001"
+    assert (tmp_path / "0004/checkpoint.pt").read_text() == "0002"
+
+
+def test_runs_made_anew_leave_without_a_checkpoint(tmp_path):
+    plan_packs(campaign("a", "b", size=2), tmp_path)
+    (tmp_path / "0001").mkdir()
+    (tmp_path / "0001/checkpoint.pt").write_text("")
+    plan = plan_packs(campaign("a", "b", size=2), tmp_path, anew={("b", 300.0)})
+    assert plan == {"0001": [("a", 300.0)], "0002": [("b", 300.0)]}
+    assert not (tmp_path / "0002").exists()
+    assert plan_packs(campaign("a", "b", size=2), tmp_path) == plan
+
+
 def test_other_files_are_ignored_and_damaged_ones_named(tmp_path):
     (tmp_path / "0001.dynamics.json").write_text("{}")
     (tmp_path / "notes.tsv").write_text("x")

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 from ionraman.candidates import Candidate, read_table
 from ionraman.problems import ConfigError, choice
 from ionraman.settings import ModelEntry, Scalar, Settings, load_models, load_settings, select_model
@@ -31,6 +33,11 @@ class Campaign:
     def candidate(self, name: str) -> Candidate:
         """The selected candidate of that name (KeyError if there is none)."""
         return self._by_name[name]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the campaign, relative to the project."""
+        return Path(self.settings.results) / self.settings.campaign
 
     def runs(self) -> list[tuple[str, float]]:
         """(candidate, temperature in K) in the order of the table; a row's own temperatures replace the
@@ -59,6 +66,36 @@ class Campaign:
     def structure_file(self, name: str) -> str:
         """Structure file of a candidate, relative to the project."""
         return str(PurePosixPath(self.settings.candidates).parent / self._by_name[name].structure)
+
+
+def read_config(files: list[Path]) -> dict[str, Any]:
+    """The configuration in the first file with the others laid over it: blocks are merged, lists replaced.
+
+    Raises:
+        ConfigError: a file cannot be read or is not a YAML block of keys.
+    """
+    config: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                [f"{file} cannot be read ({error.strerror}); allowed: an existing file."]
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{file} is not valid YAML ({' '.join(str(error).split())})."]) from None
+        if not isinstance(content, dict | None):
+            raise ConfigError([f"{file}: found {type(content).__name__}; allowed: a block of keys."])
+        _merge(config, content or {})
+    return config
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value
 
 
 def load_campaign(config: dict[str, Any], root: Path) -> Campaign:

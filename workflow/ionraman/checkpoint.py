@@ -29,13 +29,14 @@ LATEST, PREVIOUS, START = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint
 class Progress:
     """Where a batch stands.
 
-    stage and step within it; alive: members still in the batch; cells: (members, 3, 3) of the NPT frames, A;
-    starts: fractional coordinates of the frames of NPT that the replicas start from; lines: velocities of the first part of production,
-    A/ps; records: one per member.
+    stage and step within it; names: of the members, as in their packs; alive: members still in the batch; cells: (members, 3, 3) of
+    the NPT frames, A; starts: fractional coordinates of the frames of NPT that the replicas start from; lines: velocities of the first
+    part of production, A/ps; records: one per member.
     """
 
     stage: str = "npt"
     step: int = 0
+    names: list[str] = field(default_factory=list)
     alive: list[int] = field(default_factory=list)
     cells: list[np.ndarray] = field(default_factory=list)
     lines: list[np.ndarray] = field(default_factory=list)
@@ -82,20 +83,39 @@ def save(
         write_atomically(folder / START, buffer.getvalue())
 
 
-def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress, MDState] | None:
-    """Read a checkpoint of the same physics; None if there is none, it is of another, or damaged.
+def members(path: Path) -> tuple[list[tuple[str, str]], Progress] | None:
+    """(name, digest) of the members in a checkpoint and where they stand; None if there is none or it is damaged.
 
     A damaged file is kept under the suffix .damaged.
     """
-    if not path.exists():
+    stored = _read(path, torch.device("cpu"))
+    if stored is None:
         return None
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
-        print(f"{path} cannot be read ({error}): it is damaged and now {path.stem}.damaged.", flush=True)
-        path.replace(path.with_suffix(".damaged"))
+    return _known(stored), Progress(**json.loads(stored["progress"]))
+
+
+def place(known: list[tuple[str, str]], name: str, digest: str) -> int | None:
+    """Where a member stands in a checkpoint's list, None if it is not there (a list without names has '' for them)."""
+    return next((i for i, (n, d) in enumerate(known) if d == digest and n in (name, "")), None)
+
+
+def load(
+    path: Path, names: list[str], digests: list[str], device: torch.device
+) -> tuple[Progress, MDState] | None:
+    """Read the members `names` of a checkpoint; None if one of them is not in it, of another physics, or it is damaged.
+
+    A checkpoint may hold more members than asked for: the others are left out of what is returned. A damaged file is kept
+    under the suffix .damaged.
+    """
+    stored = _read(path, device)
+    if stored is None:
         return None
-    if stored["digests"] != digests:
+    known = _known(stored)
+    if digests == stored["digests"]:
+        chosen = list(range(len(known)))
+    else:
+        chosen = [place(known, *member) for member in zip(names, digests, strict=True)]
+    if None in chosen:
         return None
     progress = Progress(**json.loads(stored["progress"]))
     for key in _ARRAYS:
@@ -104,4 +124,44 @@ def load(path: Path, digests: list[str], device: torch.device) -> tuple[Progress
     generator = torch.Generator(device=device)
     generator.set_state(stored["generator"].cpu())
     state.rng = generator
+    if len(chosen) < len(known):
+        return _select(progress, state, chosen)
     return progress, state
+
+
+def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Progress, MDState]:
+    """The members `chosen`, by their place in the stored list; what belongs to the others is dropped."""
+    kept = [position for position, index in enumerate(progress.alive) if index in chosen]
+    repeat = state.n_systems // max(len(progress.alive), 1)
+    progress.records = [progress.records[index] for index in chosen]
+    progress.names = [progress.names[index] for index in chosen] if progress.names else []
+    if not kept:
+        progress.alive, progress.stage = [], "done"
+        return progress, state
+    systems = [position * repeat + replica for position in kept for replica in range(repeat)]
+    if progress.cells:
+        progress.cells = [cells[kept] for cells in progress.cells]
+    atoms = np.isin(state.system_idx.cpu().numpy(), systems)
+    progress.lines = [velocities[atoms] for velocities in progress.lines]
+    progress.starts = [fractional[atoms] for fractional in progress.starts]
+    progress.alive = [chosen.index(progress.alive[position]) for position in kept]
+    generator = state.rng
+    state = state[systems]
+    state.rng = generator
+    return progress, state
+
+
+def _known(stored: dict) -> list[tuple[str, str]]:
+    names = json.loads(stored["progress"]).get("names") or [""] * len(stored["digests"])
+    return list(zip(names, stored["digests"], strict=True))
+
+
+def _read(path: Path, device: torch.device) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # damage shows as any of many errors, and all mean the same: there is no checkpoint
+        print(f"{path} cannot be read ({error}): it is damaged and now {path.stem}.damaged.", flush=True)
+        path.replace(path.with_suffix(".damaged"))
+        return None

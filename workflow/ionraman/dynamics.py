@@ -29,7 +29,7 @@ from ionraman.attempts import Stopped
 from ionraman.checkpoint import Progress
 from ionraman.equilibration import cell_settled, symmetric_cell
 from ionraman.potentials import Potential
-from ionraman.production import production_record
+from ionraman.production import production_record, record_file
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 from ionraman.units import KB_EV
@@ -71,6 +71,7 @@ class Engine:
         on_saved: Callable[[int], None] = lambda steps: None,
     ) -> None:
         self.members, self.protocol, self.potential, self.folder = members, protocol, potential, Path(folder)
+        self.names = [member.key for member in members]
         self.device, self.dtype, self.should_stop, self.on_saved = device, dtype, should_stop, on_saved
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
         self.stores = [trajectory_store(member.folder) for member in members]
@@ -100,6 +101,7 @@ class Engine:
             store.drop_from(0)
             polarizability_store(member.folder).drop_from(0)
         self.progress = Progress(
+            names=self.names,
             alive=list(range(len(self.members))),
             records=[{"status": "running", "reason": ""} for _ in self.members],
         )
@@ -252,7 +254,7 @@ class Engine:
         for index in self.progress.alive:
             record = self.progress.records[index]
             record |= production_record(self.members[index], self.protocol, record["mean_cell_A"])
-            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
+            self._finish(index)
         self.progress.stage = "done"
         self._save(checkpoint_only=True, stage="production")
 
@@ -351,7 +353,7 @@ class Engine:
             index = self.progress.alive[position]
             record = self.progress.records[index]
             record |= {"status": status, "reason": reason}
-            write_json(self.members[index].folder / "trajectory" / "progress.json", record)
+            self._finish(index)
         keep = [p for p in range(len(self.progress.alive)) if p not in lost]
         self.progress.alive = [self.progress.alive[p] for p in keep]
         if not keep:
@@ -406,6 +408,12 @@ class Engine:
 
     # Segments and checkpoint
 
+    def _finish(self, index: int) -> None:
+        """Leave the record of a member that is through beside its trajectory, where `batches.assign` finds it."""
+        write_json(
+            record_file(self.members[index]), self.progress.records[index] | {"digest": self.digests[index]}
+        )
+
     def _save(self, checkpoint_only: bool = False, stage: str | None = None) -> None:
         if not checkpoint_only and self.frames:
             self._write_segments()
@@ -456,7 +464,7 @@ class Engine:
         self.frames: list[tuple] = []
         self.first_frame, checked = 0, False
         for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.START):
-            stored = checkpoint.load(self.folder / name, self.digests, self.device)
+            stored = checkpoint.load(self.folder / name, self.names, self.digests, self.device)
             if stored is None:
                 continue
             self.progress, self.state = stored

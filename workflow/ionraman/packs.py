@@ -7,6 +7,9 @@ finished jobs alone.
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from ionraman.campaign import Campaign
@@ -18,46 +21,59 @@ Run = tuple[str, float]
 _SHARED = [f"dynamics.{key}" for key in Dynamics.model_fields]
 
 
-def plan_packs(campaign: Campaign, folder: Path) -> dict[str, list[Run]]:
+def plan_packs(
+    campaign: Campaign, folder: Path, *, anew: Collection[Run] = (), write: bool = True
+) -> dict[str, list[Run]]:
     """Wanted runs by pack, after a pack was written for every run that had none.
 
     Members of a pack share all settings of the dynamics, time step, sampling interval and length among them.
     Runs that are no longer selected stay in their file and are left out of the answer; so are packs without a
-    wanted run. A run whose settings were changed so that it no longer fits its pack moves to a new one: the
-    last pack that names a run is the one it belongs to.
+    wanted run. A run whose settings were changed so that it no longer fits its pack moves to a new one, which
+    gets a copy of the pack's checkpoints: the last pack that names a run is the one it belongs to.
 
     Args:
         folder: the campaign's `packs`; created if missing.
+        anew: runs that leave their pack in any case, and without its checkpoints.
+        write: False only plans.
 
     Raises:
         ConfigError: a pack file is not a list of candidates and temperatures.
     """
 
+    def settings(name: str | None) -> tuple:
+        return tuple(campaign.setting(name, key) for key in _SHARED)
+
     def shared(run: Run) -> tuple:
-        return tuple(campaign.setting(run[0], key) for key in _SHARED)
+        return settings(run[0])
+
+    def staying_in(pack: str) -> tuple:
+        """The settings of most members, those of the campaign in doubt."""
+        counts = Counter(shared(run) for run in wanted if home.get(run) == pack)
+        return max(counts, key=lambda one: (counts[one], one == settings(None)))
 
     wanted = campaign.runs()
-    home = {run: name for name, members in read_packs(folder).items() for run in members}
+    home = {run: name for name, members in read_packs(folder).items() for run in members if run not in anew}
+    staying = {pack: staying_in(pack) for pack in {home[run] for run in wanted if run in home}}
     plan: dict[str, list[Run]] = {}
-    homeless: list[Run] = []
+    leaving: dict[tuple, list[Run]] = {}
     for run in wanted:
-        members = plan.get(home.get(run, ""), [])
-        if run in home and (not members or shared(members[0]) == shared(run)):
-            plan.setdefault(home[run], []).append(run)
+        former = home.get(run, "")
+        if former and staying[former] == shared(run):
+            plan.setdefault(former, []).append(run)
         else:
-            homeless.append(run)
+            leaving.setdefault((former, run in anew, *shared(run)), []).append(run)
 
     number = max((int(path.stem) for path in _files(folder)), default=0)
     size = campaign.settings.compute.pack_size
-    classes: dict[tuple, list[Run]] = {}
-    for run in homeless:
-        classes.setdefault(shared(run), []).append(run)
-    for runs in classes.values():
+    for (former, *_), runs in leaving.items():
         for start in range(0, len(runs), size):
             number += 1
             name, members = f"{number:04d}", runs[start : start + size]
-            text = "candidate\ttemperature_K\n" + "".join(f"{run[0]}\t{run[1]:g}\n" for run in members)
-            write_atomically(folder / f"{name}.tsv", text.encode())
+            if write:
+                if former:
+                    _inherit(folder / former, folder / name)
+                text = "candidate\ttemperature_K\n" + "".join(f"{run[0]}\t{run[1]:g}\n" for run in members)
+                write_atomically(folder / f"{name}.tsv", text.encode())
             plan[name] = members
     return dict(sorted(plan.items(), key=lambda item: int(item[0])))
 
@@ -89,3 +105,42 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         (file for file in folder.glob("*.tsv") if file.stem.isdecimal()), key=lambda file: int(file.stem)
     )
+
+
+def batch_folders(pack_folder: Path) -> list[Path]:
+    """Where the batches of a pack keep their checkpoints: the folder of the pack, then batch_2, batch_3 and so on in it."""
+    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=_number)]
+
+
+def next_batch(pack_folder: Path) -> Path:
+    """Folder for a further batch: that of the pack while it holds no checkpoint."""
+    *_, last = folders = batch_folders(pack_folder)
+    if len(folders) == 1:
+        return pack_folder / "batch_2" if checkpoint_files(pack_folder) else pack_folder
+    return pack_folder / f"batch_{_number(last) + 1}"
+
+
+def checkpoint_files(pack_folder: Path) -> list[Path]:
+    """All checkpoints of a pack, damaged ones too."""
+    return [
+        path
+        for folder in batch_folders(pack_folder)
+        for pattern in ("checkpoint*.pt", "checkpoint*.damaged")
+        for path in sorted(folder.glob(pattern))
+    ]
+
+
+def copy_checkpoints(source: Path, target: Path) -> None:
+    """Copy the checkpoints of one batch to the folder of another."""
+    for path in source.glob("checkpoint*.pt"):
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
+
+def _number(batch_folder: Path) -> int:
+    return int(batch_folder.name.removeprefix("batch_"))
+
+
+def _inherit(source: Path, target: Path) -> None:
+    for folder in batch_folders(source):
+        copy_checkpoints(folder, target / folder.relative_to(source))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ionraman import guards
@@ -10,6 +12,11 @@ from ionraman.trajectory import trajectory_store
 
 MEAN_PS = 1.0
 """Positions are averaged over so long before the host is asked whether it moved."""
+
+
+def record_file(member: Member) -> Path:
+    """Where the record of a finished member lies, with the digest of what made it."""
+    return member.folder / "trajectory" / "progress.json"
 
 
 def production_record(member: Member, protocol: Protocol, cell_A: list) -> dict:
@@ -30,7 +37,9 @@ def production_record(member: Member, protocol: Protocol, cell_A: list) -> dict:
     slopes = np.polyfit(np.arange(frames), energy.T, 1)[0] if frames > 1 else np.zeros(len(energy))
     centres = guards.host_centres(member.atoms.get_chemical_symbols(), member.mobile)
     first, last = store.ends("positions_A", round(MEAN_PS * 1000 / protocol.sampling_fs))
-    moved, limit = guards.centre_displacement(first.mean(axis=1), last.mean(axis=1), np.array(cell_A), centres)
+    moved, limit = guards.centre_displacement(
+        first.mean(axis=1), last.mean(axis=1), np.array(cell_A), centres
+    )
     molten = moved > limit
     reason = (
         f"The host's centres moved by {moved:.1f} A (rms of means over 1 ps), more than {limit:.1f} A: the host has "

@@ -61,6 +61,11 @@ class Member:
     folder: Path
     rotations: np.ndarray = field(default_factory=lambda: np.eye(3)[None])
 
+    @property
+    def key(self) -> str:
+        """'name:temperature', by which a pack knows it."""
+        return f"{self.name}:{self.temperature_K:g}"
+
 
 def digest(member: Member, protocol: Protocol, force_model_sha256: str) -> str:
     """Fingerprint of what decides the physics of a member: not the length, the batch, the device or versions."""

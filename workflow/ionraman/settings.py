@@ -176,6 +176,13 @@ class Compute(Group):
     )
 
 
+class Budget(Group):
+    gpu_hours: float | None = Field(
+        None, gt=0, description="most hours of all jobs on the device; a launch that needs more is refused"
+    )
+    disk_GB: float | None = Field(None, gt=0, description="most disk of the finished campaign, GB")
+
+
 class Settings(Group):
     """config.yaml."""
 
@@ -196,6 +203,7 @@ class Settings(Group):
     walltime_min: int = Field(
         1440, ge=1, le=100_000, description="most minutes of a cluster job; a longer run goes on in the next job"
     )
+    budget: Budget = Field(default_factory=Budget, description="limits that stop a launch; null: none")
 
 
 class ModelEntry(Group):

@@ -8,10 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ionraman.packs import batch_folders
 from ionraman.trajectory import read_json
 
 STALE_S = 900
 """A job on another host that has not reported for so long is taken as lost."""
+
+LEASE_S = 120
+"""A lease that was not touched for so long is that of a job that is gone."""
 
 STAGES = ("structure", "dynamics", "polarizability", "transport", "marker", "summary")
 
@@ -61,12 +65,13 @@ def run_status(folder: Path, run: dict) -> RunStatus:
     if not (folder / "structures" / name / "structure.json").exists():
         return answer("structure", 0.0, "pending", "not started", log=logs["structure"])
     if not (own / "dynamics.json").exists():
-        progress = folder / "packs" / pack / "progress.json"
-        if not progress.exists():
+        found = [batch / "progress.json" for batch in batch_folders(folder / "packs" / pack)]
+        found = [path for path in found if path.exists()]
+        if not found:
             return answer(
                 "dynamics", 0.0, "pending", "molecular dynamics has not started", log=logs["dynamics"]
             )
-        record = read_json(progress)
+        record = max(map(read_json, found), key=lambda record: record["updated"])
         share = record["steps_done"] / record["steps_total"]
         if share >= 1:
             return answer("dynamics", 1.0, "running", "molecular dynamics done", log=logs["dynamics"])
@@ -82,6 +87,14 @@ def run_status(folder: Path, run: dict) -> RunStatus:
             "polarizability", share, "running", f"{share:.0%} of the frames", log=logs["polarizability"]
         )
     return answer("polarizability", 0.0, "pending", "waits for analysis", log=logs["polarizability"])
+
+
+def at_work(pack_folder: Path) -> bool:
+    """Whether a job holds the lease of a pack (a file that a job touches every few seconds)."""
+    try:
+        return time.time() - (pack_folder / "lease.json").stat().st_mtime < LEASE_S
+    except FileNotFoundError:
+        return False
 
 
 def _alive(record: dict) -> tuple[str, str]:

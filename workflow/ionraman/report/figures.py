@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 import pandas as pd
@@ -27,16 +28,17 @@ _STYLE = {
 def overview(
     ranking: pd.DataFrame,
     runs_folder: Path | str,
-    out_path: Path | str,
+    out_path: Path | str | BinaryIO,
     *,
     top: int = 4,
     end_cm: float = 150.0,
+    suffix: str | None = None,
 ) -> None:
     """Diffusivity against low-frequency intensity of the ranked rows, and Raman spectra of the first `top`.
 
     ranking: as from ionraman.ranking.rank; the spectra, from runs_folder, reach to end_cm. A color stands for
     a candidate in both panels, a symbol for the verdict. The suffix of out_path decides the format: png, svg
-    or pdf. Equal input gives an equal file.
+    or pdf; for an open file it is given as suffix. Equal input gives an equal file.
 
     Raises ValueError if no ranked row has an intensity, and OSError if a spectrum cannot be read.
     """
@@ -55,8 +57,9 @@ def overview(
             axes.set_title(letter, loc="left", fontweight="bold", fontsize=10, x=-0.14)
         figure.draw_without_rendering()
         _label(left, [row for row in rows if row["verdict"] in _MARKERS][:12])
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(Path(out_path).suffix.lower())
-        figure.savefig(out_path, metadata=metadata)
+        kind = suffix or Path(out_path).suffix.lower().removeprefix(".")
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(out_path, format=kind, metadata=metadata)
 
 
 def _height(row: dict) -> float:
