@@ -49,5 +49,5 @@ def test_other_windows_and_missing_rows_are_said():
     second = ranking(("a", 5e-3, "diffusing", 1.0, {"nu1_cm": 10.0}), ("new", 1e-3, "diffusing", 1.0, {}))
     table = compare(first, second).set_index("candidate")
     assert "windows from 5 and 10" in table.note["a"] and pd.isna(table.I_ratio["a"])
-    assert table.D_agree["a"] and table.I_agree["a"] is None
+    assert table.D_agree["a"] and pd.isna(table.I_agree["a"])
     assert table.note["gone"] == "only in A" and table.note["new"] == "only in B"

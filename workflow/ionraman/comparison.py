@@ -53,7 +53,7 @@ def _row(row: dict) -> dict:
             f"windows from {row['nu1_cm_A']:g} and {row['nu1_cm_B']:g} cm^-1: intensities not comparable"
         )
         intensity["B"] = share["B"] = [None] * 3
-    elif row["status_A"] != row["status_B"]:
+    if row["_merge"] == "both" and row["status_A"] != row["status_B"]:
         notes.append(f"{row['status_A']} in A, {row['status_B']} in B")
     if _known(row["verdict_A"], row["verdict_B"]) and row["verdict_A"] != row["verdict_B"]:
         notes.append("another verdict")
