@@ -1,7 +1,6 @@
 """A small campaign in a folder of its own: the project's files by link, a table and a configuration of its own."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys

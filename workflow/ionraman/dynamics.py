@@ -262,6 +262,8 @@ class Engine:
         """Highest line of every member; one whose polarizability would be sampled too coarsely ends here, before its cost."""
         velocities, lost = np.array(self.progress.lines), {}
         self.progress.lines = []
+        if len(velocities) * self.protocol.timestep_fs < 100:
+            return  # no spectrum can be made of so short a run
         replica = self.state.system_idx.cpu().numpy()
         for position, index in enumerate(self.progress.alive):
             chosen = replica // self.protocol.replicas == position
