@@ -17,6 +17,12 @@ include: "workflow/rules/spectra.smk"
 include: "workflow/rules/ranking.smk"
 
 
+if CAMPAIGN.settings.training:
+
+    include: "workflow/rules/training.smk"
+
+
+
 localrules:
     all,
     structure,

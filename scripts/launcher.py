@@ -19,9 +19,10 @@ scripts/campaign [options of Snakemake]     run the default campaign, config/con
     --profile profiles/NAME                 where jobs run (default: profiles/local)
     -n                                      dry run: say what would be done
     --no-setup                              use the active Python environment as it is
+scripts/campaign train --configfile FILE     train models: sample, label, fit, validate, register (docs/training.md)
 scripts/campaign setup [--torch cpu|cu126|auto|...]   prepare the environment (the first run does it too)
 scripts/campaign status [CAMPAIGN]          candidate, stage, progress, state and last error, from the files
-scripts/test [unit|physics|workflow|browser|all]
+scripts/test [unit|physics|workflow|browser|train|all]
 scripts/benchmark [dynamics|polarizability|analysis]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
@@ -31,9 +32,10 @@ TESTS = {
     "physics": ["tests/physics"],
     "workflow": ["tests/workflow"],
     "browser": ["tests/browser"],
+    "train": ["tests/train"],
 }
 TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
-TESTS["all"] = [*TESTS[""], "tests/browser"]
+TESTS["all"] = [*TESTS[""], "tests/browser", "tests/train"]
 
 
 def setup(torch: str | None, tests: bool) -> Path:
@@ -115,6 +117,8 @@ def main(program: str, arguments: list[str]) -> None:
         print(f"Ready: {python}")
     elif word == "status":
         os.execv(python, [str(python), "scripts/status.py", *arguments[1:]])
+    elif word == "train":
+        os.execv(python, [str(python), "scripts/train.py", *arguments[1:]])
     else:
         os.execv(python, [str(python), "scripts/run.py", *arguments])
 

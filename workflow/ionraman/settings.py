@@ -187,6 +187,9 @@ class Settings(Group):
     raman: Raman = Field(default_factory=Raman, description="spectrum and marker")
     ranking: Ranking = Field(default_factory=Ranking, description="ranking")
     compute: Compute = Field(default_factory=Compute, description="hardware and jobs")
+    training: dict[str, Any] | None = Field(
+        None, description="models to train with scripts/campaign train; its keys: training.schema.json"
+    )
 
 
 class ModelEntry(Group):
