@@ -47,4 +47,6 @@ onstart:
 
 # The table lists every candidate also when some failed.
 onerror:
-    shell(ranking_command(partial=True))
+    # A training alone has begun no run.
+    if Path(FOLDER, "structures").exists():
+        shell(ranking_command(partial=True))

@@ -10,11 +10,13 @@ from ase import Atoms
 from ase.build import bulk
 from ionraman import trust
 from ionraman.problems import ConfigError
+from ionraman.ranking import rank
 from ionraman.training import checks, datasets, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.labels import labelled_force, read_import
 from ionraman.training.settings import Checks, Import, Sample, Training, load_training
+from synthetic_campaign import campaign
 
 LIMITS = Checks()
 
@@ -136,6 +138,65 @@ def test_imports_take_what_is_sound_and_name_the_rest(labels, tmp_path):
     np.testing.assert_allclose(taken[0].info["alpha_A3"], labels_alpha(salt[0]), rtol=1e-6)
 
 
+OUTCAR = """ vasp.6.4.2 20Jul23
+ POTCAR:    PAW_PBE Na 08Apr2002
+ POTCAR:    PAW_PBE Cl 06Sep2000
+ POTCAR:    PAW_PBE Na 08Apr2002
+ POTCAR:    PAW_PBE Cl 06Sep2000
+   ISPIN  =      1    spin polarized calculation?
+   ions per type =               1   1
+   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1   number of bands    NBANDS=      8
+ k-points in reciprocal lattice and weights: x
+   0.00000000  0.00000000  0.00000000       1.000
+--------------------------------------- Iteration      1(   1)  ---------------------------------------
+------------------------ aborting loop because EDIFF is reached ----------------------------------------
+  in kB     -10.00000   -20.00000   -30.00000     1.00000     2.00000     3.00000
+      direct lattice vectors                 reciprocal lattice vectors
+     0.000000000  2.800000000  2.800000000    -0.178571429  0.178571429  0.178571429
+     2.800000000  0.000000000  2.800000000     0.178571429 -0.178571429  0.178571429
+     2.800000000  2.800000000  0.000000000     0.178571429  0.178571429 -0.178571429
+ POSITION                                       TOTAL-FORCE (eV/Angst)
+ -----------------------------------------------------------------------------------
+      0.10000      0.00000      0.00000        -0.500000      0.010000      0.000000
+      2.80000      2.80000      2.80000         0.500000     -0.010000      0.000000
+ -----------------------------------------------------------------------------------
+  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)
+  ---------------------------------------------------
+  free  energy   TOTEN  =        -6.50000000 eV
+
+  energy  without entropy=       -6.50000000  energy(sigma->0) =       -6.50000000
+ MACROSCOPIC STATIC DIELECTRIC TENSOR (including local field effects in DFT)
+ ------------------------------------------------------
+           2.410000     0.010000     0.000000
+           0.010000     2.420000     0.000000
+           0.000000     0.000000     2.430000
+ ------------------------------------------------------
+"""
+
+
+def test_an_outcar_gives_forces_or_the_tensor(tmp_path):
+    """The layout of VASP's file, shortened to what is read."""
+    (tmp_path / "OUTCAR").write_text(OUTCAR)
+    common = {"file": str(tmp_path / "OUTCAR"), "material": "NaCl", "level": "VASP PBE"}
+    (force,), rejected = read_import(Import(kind="force", **common), LIMITS)
+    assert rejected == [] and force.info["REF_energy"] == -6.5 and force.info["level"] == "VASP PBE"
+    np.testing.assert_allclose(force.arrays["REF_forces"][0], [-0.5, 0.01, 0.0])
+    # VASP prints the pressure's sign; ASE's stress is its negative, in eV/A^3, xx yy zz yz xz xy.
+    np.testing.assert_allclose(
+        np.array(force.info["REF_stress"]) * 1602.176634, [10, 20, 30, -2, -3, -1], rtol=1e-6
+    )
+    (alpha,), rejected = read_import(Import(kind="alpha", **common), LIMITS)
+    assert rejected == []
+    tensor = np.reshape(alpha.info["alpha_A3"], (3, 3))
+    assert tensor[2, 2] == pytest.approx(2 * 2.8**3 / (4 * np.pi) * 1.43) and tensor[0, 1] == tensor[1, 0] > 0
+    (tmp_path / "OUTCAR").write_text(
+        OUTCAR.replace("EDIFF is reached", "EDIFF was not reached (unconverged)")
+    )
+    assert "did not converge" in read_import(Import(kind="alpha", **common), LIMITS)[1][0][1]
+    (tmp_path / "OUTCAR").write_text(OUTCAR.split(" MACROSCOPIC")[0])
+    assert "no dielectric tensor" in read_import(Import(kind="alpha", **common), LIMITS)[1][0][1]
+
+
 def labels_alpha(atoms: Atoms) -> np.ndarray:
     epsilon = np.reshape(atoms.info["epsilon"], (3, 3))
     return (atoms.get_volume() / (4 * np.pi) * (epsilon - np.eye(3))).ravel()
@@ -210,6 +271,18 @@ def test_a_card_without_compositions_leaves_trust_open():
     assert trust.verdict("NaI", {"force": None, "alpha": {"training_compositions": SULFIDES}})[0] is False
     with pytest.raises(ValueError, match="no formula"):
         trust.fractions("Na3(PS4)")
+
+
+def test_untrusted_rows_are_ranked_and_marked():
+    rows = campaign()
+    first = next(row for row in rows if row["status"] == "complete")
+    first["trust"] = {"trusted": False, "reason": "force field: elsewhere"}
+    table = rank(rows, reference_temperature_K=300.0).set_index("candidate")
+    row = table.loc[first["candidate"]]
+    row = row if row.ndim == 1 else row[row["temperature_K"] == first["temperature_K"]].iloc[0]
+    assert not row["trusted"]
+    assert row["trust_note"] == "force field: elsewhere"
+    assert table["trusted"].notna().sum() == 1
 
 
 BLOCK = {

@@ -98,7 +98,7 @@ def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate
         )
     for kind, table in errors.items():
         if not table:
-            rows.append(Check(f"{kind} errors", "all", None, None, "", None, "no frames were held out"))
+            rows.append(Check(f"{kind} errors", "all", None, None, "", False, "no frames were held out"))
     return rows
 
 
@@ -192,12 +192,15 @@ def stability(
 
 def refused(rows: Sequence[Check]) -> list[str]:
     """Sentences that say why a model is not registered; none if it may be."""
-    return [
-        f"{row.name} of {row.material}: {'nothing' if row.value is None else f'{row.value:.3g}'} {row.unit}, "
-        f"allowed {row.limit:g}" + (f" ({row.note})" if row.note else "")
-        for row in rows
-        if row.passed is False
-    ]
+    sentences = []
+    for row in rows:
+        if row.passed is False:
+            value = "" if row.value is None else f": {row.value:.3g} {row.unit}"
+            limit = "" if row.limit is None else f", allowed {row.limit:g}"
+            sentences.append(
+                f"{row.name} of {row.material}{value}{limit}" + (f" ({row.note})" if row.note else "")
+            )
+    return sentences
 
 
 def markdown(rows: Sequence[Check], title: str) -> str:
