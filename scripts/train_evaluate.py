@@ -71,5 +71,4 @@ for kind in training.kinds:
             model, [atoms for atoms in frames if atoms.info["split"] == "ion"]
         )
         report["models"]["alpha"] = str(folder)
-report["targets_met"] = evaluation.targets_met(report["errors"], training.validate_)
 write_json(output / "errors.json", report)

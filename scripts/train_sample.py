@@ -15,13 +15,14 @@ from ionraman.training import sampling
 from ionraman.training.calculators import Served
 from ionraman.training.descriptors import mace_descriptors, pair_descriptors
 from ionraman.training.settings import read_record
+from ionraman.training.validation import targets_met
 
 record = read_record(arguments.folder)
 training, generation, material = record.training, arguments.generation, arguments.material
 output = arguments.folder / f"g{generation}" / material
 counts = {kind: training.labels(kind, material, generation) for kind in ("force", "alpha")}
 previous = read_json(arguments.folder / f"g{generation - 1}/errors.json") if generation else {}
-if previous.get("targets_met"):
+if previous and targets_met(previous["errors"], training.validate_):
     print(f"Generation {generation - 1} meets its targets: nothing more is labelled.")
     counts = dict.fromkeys(counts, 0)
 chosen: dict[str, list] = {"force": [], "alpha": []}

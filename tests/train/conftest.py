@@ -15,7 +15,7 @@ TRAINING = {
     "folder": "models",
     "materials": [
         {
-            "name": "NaCl2", "candidate": "NaCl", "max_atoms": 2, "min_image_A": 3.5, "force_labels": 32,
+            "name": "NaCl2", "candidate": "NaCl", "max_atoms": 2, "min_image_A": 3.5, "force_labels": 48,
             "alpha_labels": 8, "ions_displaced": 1,
         }
     ],
@@ -26,7 +26,7 @@ TRAINING = {
         "level": "shipped force field",
     },
     "sample": {
-        "start": "small", "temperatures_K": [300, 900], "expansions": [0.0, 0.02], "length_ps": 0.3,
+        "start": "small", "temperatures_K": [300, 900], "expansions": [0.0, 0.02], "repeats": 2, "length_ps": 0.2,
         "equilibration_ps": 0.1, "interval_fs": 20, "rattle_A": [0.05, 0.15], "rattled": 6, "held_out": 0.25,
         "valid": 0.25,
     },
@@ -35,10 +35,10 @@ TRAINING = {
     "alpha": {"members": 2, "channels": 4, "r_max": 4.5, "radial": 8, "epochs": 60},
     "fit": {"pieces": 1},
     "curve": {"shares": [0.5], "repeats": 1},
-    # Thirty labels make no good model: the limits are wide, and one test shows that narrow ones refuse.
+    # So few labels make no good model: the limits are wide, and one test shows that narrow ones refuse.
     "validate": {
-        "nvt_ps": 0.4, "nve_ps": 0.4, "run_atoms": 16, "nvt_temperatures_K": [300, 600], "force_rmse_meV_A": 300,
-        "energy_rmse_meV_atom": 100, "stress_rmse_GPa": 5, "lattice_percent": 5, "phonon_rmse_cm": 100,
+        "nvt_ps": 0.4, "nve_ps": 0.4, "run_atoms": 16, "nvt_temperatures_K": [300, 600], "force_rmse_meV_A": 1000,
+        "energy_rmse_meV_atom": 500, "stress_rmse_GPa": 10, "lattice_percent": 10, "phonon_rmse_cm": 100,
         "nve_drift_meV_atom": 5, "isotropic": 10, "anisotropic": 10, "intensity": 20, "ion_response": 20,
     },
 }  # fmt: skip

@@ -165,14 +165,13 @@ rule train_evaluate:
     output:
         f"{TRAIN}/g{{generation}}/errors.json",
     params:
-        digest=TRAINING.digest("validate_"),
         compute=train_compute(),
         folder=TRAIN,
     threads: CAMPAIGN.settings.compute.threads
     log:
         f"{FOLDER}/logs/training/evaluate_g{{generation}}.log",
     shell:
-        "python scripts/train_evaluate.py --folder {params.folder:q} --digest {params.digest} --generation {wildcards.generation}"
+        "python scripts/train_evaluate.py --folder {params.folder:q} --generation {wildcards.generation}"
         " --seals {input:q} --compute {params.compute} > {log:q} 2>&1"
 
 

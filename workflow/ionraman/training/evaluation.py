@@ -13,7 +13,7 @@ from ionraman import potentials
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.training import fits
 from ionraman.training import polarizability as dielectric
-from ionraman.training.settings import AlphaFit, Validate
+from ionraman.training.settings import AlphaFit
 
 GPA = 160.2176634
 """1 eV/A^3 in GPa."""
@@ -104,19 +104,6 @@ def disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) 
             forces.append(trial.get_forces())
         values.append(np.sqrt(np.var(forces, axis=0).sum(axis=1)).max())
     return np.array(values)
-
-
-def targets_met(errors: dict[str, dict[str, dict]], limits: Validate) -> bool:
-    """Whether every material meets the targets of the held-out errors; False where nothing was held out."""
-    named = {
-        "force": {"force_rmse_meV_A": limits.force_rmse_meV_A},
-        "alpha": {"isotropic": limits.isotropic, "anisotropic": limits.anisotropic},
-    }
-    return all(
-        bool(table)
-        and all(row[name] <= limit for row in table.values() for name, limit in named[kind].items())
-        for kind, table in errors.items()
-    )
 
 
 def _intensity(deviation: np.ndarray) -> float:
