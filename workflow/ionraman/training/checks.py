@@ -1,13 +1,15 @@
 """Checks of labels: one by one, and each against the rest of its set.
 
-A turned tensor looks sound on its own: it is finite, symmetric and of the right size. It is found by a bond-polarizability
-model, beta = sum over pairs of w_ab(r) (rr - 1/3), that is fitted to all other labels of the material and predicts the one in
-question (leave one out). The label whose residual stands out most, and for which a turned version of the prediction
-fits much better, is named. Limits: a turn about an axis of the tensor or of a nearly isotropic one changes nothing and is
-not seen; of random turns 11 of 12 were found with 6 labels of NaCl, 7 of 12 with 6 of Na2S, 14 of 28 with 14 of
-Na3PS4, and no sound label was named; with fewer than `ROTATION_FRAMES` labels, or where the pair model misses more than 60 % of the anisotropy
-(Na3SbS4), nothing is judged and the summary says so. Labels computed here have a stronger check: what the
-program printed is read again when the set is made (`ionraman.training.datasets`).
+A turned tensor looks sound on its own: it is finite, symmetric and of the right size. It is found by a
+bond-polarizability model, beta = sum over pairs of w_ab(r) (rr - 1/3), that is fitted to all other labels of
+the material and predicts the one in question (leave one out). The label whose residual stands out most, and
+for which a turned version of the prediction fits much better, is named.
+
+Limits: a turn about an axis of the tensor or of a nearly isotropic one changes nothing and is not seen. Of
+random turns 11 of 12 were found with 6 labels of NaCl, 7 of 12 with 6 of Na2S, 14 of 28 with 14 of Na3PS4, and
+no sound label was named. With fewer than `ROTATION_FRAMES` labels, or where the pair model misses more than
+60 % of the anisotropy (Na3SbS4; the two-atom cell of NaCl), nothing is judged and the summary says so. Labels
+computed here have a stronger check: what ph.x printed is read again (`ionraman.training.labels.read_label`).
 """
 
 from __future__ import annotations
