@@ -16,8 +16,8 @@ robust: true if the positions that R_low and r_low give a row, among the ranked 
 inside the positions taken by its tie group in the order of I_low alone. Empty where fewer than two rows can
 be compared.
 
-trusted: whether the candidate's composition lies inside the training set of the models (`ionraman.trust`); trust_note says
-why not. Untrusted rows are ranked, and marked.
+trusted: whether the candidate's composition lies inside the training set of the models (`ionraman.trust`);
+trust_note says why not. Untrusted rows are ranked, and marked.
 """
 
 import math
@@ -38,7 +38,8 @@ _EV_NM = 1239.841984
 _FIRST_COLUMNS = [
     *("rank", "tie_group", "candidate", "formula", "temperature_K", "status", "reason", "verdict"),
     *("D_cm2_s", "D_low", "D_high", "jumps", "nu1_cm", "I_low_A3", "I_low_low", "I_low_high"),
-    *("R_low", "r_low", "robust", "trusted", "alpha_spread", "steps", "force_model_sha256", "alpha_model_sha256"),
+    *("R_low", "r_low", "robust", "trusted", "alpha_spread", "steps"),
+    *("force_model_sha256", "alpha_model_sha256"),
     *("layer", "rank_note", "trust_note"),
 ]
 _PARTS = {  # columns taken over unchanged, by the part of the summary that holds them
@@ -59,7 +60,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
 }
 _TYPES = dict.fromkeys(
     ("rank", "tie_group", "layer", "jumps", "ions_jumped", "steps", "replicas", "n_atoms", "seed"), "Int64"
-) | dict.fromkeys(("robust", "trusted", "near_resonance"), "boolean")
+) | dict.fromkeys(("robust", "trusted", "near_resonance"), "boolean") | {"trust_note": "string"}
 
 
 def rank(
@@ -75,8 +76,10 @@ def rank(
     status and reason. Units are in the columns' names, otherwise as in the summaries (D_* in cm^2/s, I_low_*
     in A^3, chi_low in A^3 cm). rank and tie_group are empty for rows that are not ranked, and rank_note says
     why; layer is the Pareto layer (key "pareto"); D_ranked_cm2_s is the D of the order; near_resonance is
-    true where the gap is given and below 1.5 times the laser's energy. A summary may hold `trust` (trusted, reason). The rows that are not ranked follow by
+    true where the gap is given and below 1.5 times the laser's energy. The rows that are not ranked follow by
     status, temperature (the reference first) and name. The result does not depend on the order of the input.
+
+    A summary may hold `trust` (trusted, reason), which becomes the columns trusted and trust_note.
 
     Raises ValueError for an unknown key and for a candidate that occurs twice at one temperature.
     """
