@@ -61,9 +61,13 @@ class Served(Calculator):
             self.results["stress"] = np.array(answer["stress"])
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; one that takes long over it (a large teacher on a busy node) is killed."""
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
