@@ -55,6 +55,9 @@ def main(arguments: list[str]) -> int:
                 print(error_text(text))
         print(f"Ended with failures after {minutes:.1f} min; the whole log: {log}. The same command goes on.")
         return process.returncode
+    if folder is None:
+        print("Nothing to be done: the models of this training are registered.")
+        return 0
     print(verdict(folder / "training"))
     print(f"Finished after {minutes:.1f} min. Report: {folder}/training/validation.md")
     return 0
