@@ -18,6 +18,12 @@ include: "workflow/rules/ranking.smk"
 include: "workflow/rules/probe.smk"
 
 
+if CAMPAIGN.settings.training:
+
+    include: "workflow/rules/training.smk"
+
+
+
 localrules:
     all,
     structure,
@@ -41,4 +47,6 @@ onstart:
 
 # The table lists every candidate also when some failed.
 onerror:
-    shell(ranking_command(partial=True))
+    # A training alone has begun no run.
+    if Path(FOLDER, "structures").exists():
+        shell(ranking_command(partial=True))

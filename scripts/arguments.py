@@ -32,6 +32,22 @@ def pack_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """Options of the programs of a training."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--folder", type=Path, required=True, help="of the training")
+    parser.add_argument("--root", type=Path, default=Path("."), help="of the project")
+    parser.add_argument("--digest", help="of the settings that matter here; it is there to be compared by Snakemake")
+    return parser
+
+
+def read_frames(file: Path) -> list:
+    """Configurations of an extended XYZ file; none of an empty one."""
+    import ase.io
+
+    return ase.io.read(file, ":", format="extxyz") if file.stat().st_size else []
+
+
 def run_folder(folder: Path, run: tuple[str, float]) -> Path:
     return folder / "runs" / run[0] / f"{run[1]:g}K"
 
@@ -104,10 +120,12 @@ __all__ = [
     "limit_threads",
     "member",
     "pack_parser",
+    "read_frames",
     "read_json",
     "recording_failure",
     "run_folder",
     "run_pack",
     "settings",
+    "training_parser",
     "write_json",
 ]

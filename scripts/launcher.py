@@ -30,12 +30,13 @@ scripts/campaign COMMAND --help             what a command takes; all know --con
     clean [--trajectories] [NAME...]        free the disk of what finished runs no longer need
     export [CAMPAIGN]                       one archive for a paper: tables, spectra, figures, methods, references
     compare A B                             two campaigns side by side
-scripts/test [unit|physics|workflow|browser|slurm|all]
+    train                                   train models: sample, label, fit, validate, register (docs/training.md)
+scripts/test [unit|physics|workflow|browser|slurm|train|all]
 scripts/benchmark [dynamics|polarizability|analysis|scale]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
 
-COMMANDS = ("status", "prepare", "check", "rerun", "extend", "clean", "export", "compare")
+COMMANDS = ("status", "prepare", "check", "rerun", "extend", "clean", "export", "compare", "train")
 """First words that are programs of scripts; all other arguments go to a launch."""
 
 TESTS = {
@@ -44,9 +45,10 @@ TESTS = {
     "workflow": ["tests/workflow"],
     "browser": ["tests/browser"],
     "slurm": ["tests/slurm"],
+    "train": ["tests/train"],
 }
 TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
-TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm"]
+TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm", "tests/train"]
 
 
 def setup(torch: str | None, tests: bool) -> Path:

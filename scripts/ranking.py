@@ -15,15 +15,26 @@ parser.add_argument(
 arguments = parser.parse_args()
 limit_threads(1)
 
-from ionraman.ranking import rank  # noqa: E402
-from ionraman.status import run_status  # noqa: E402
+from ionraman.ranking import rank
+from ionraman.status import run_status
+from ionraman.trust import verdict
+
+
+def card(path: Path) -> dict | None:
+    return read_json(path / "card.json") if (path / "card.json").exists() else None
+
 
 summaries, missing = [], []
 campaign = read_json(arguments.folder / "campaign.json")
+cards = {model["role"]: card(Path(model["path"])) for model in campaign["models"]}
 for run in campaign["runs"]:
     path = run_folder(arguments.folder, (run["candidate"], run["temperature_K"])) / "summary.json"
     if path.exists():
-        summaries.append(read_json(path))
+        summary = read_json(path)
+        if summary.get("formula"):
+            trusted, reason = verdict(summary["formula"], cards)
+            summary["trust"] = {"trusted": trusted, "reason": reason}
+        summaries.append(summary)
     elif arguments.partial:
         status = run_status(arguments.folder, run)
         keys = ("candidate", "temperature_K", "status", "reason")

@@ -30,7 +30,7 @@ QUIET = {
 }
 EVERY_S = 15
 COLUMNS = ["rank", "candidate", "temperature_K", "status", "verdict", "D_low", "D_high", "nu1_cm", "I_low_A3", "I_low_low",
-           "I_low_high", "R_low", "robust"]  # fmt: skip
+           "I_low_high", "R_low", "robust", "trusted"]  # fmt: skip
 
 
 def command(arguments: list[str]) -> list[str]:

@@ -15,6 +15,9 @@ tie_group: neighbours whose order is less than 95 % probable, see ionraman.order
 robust: true if the positions that R_low and r_low give a row, among the ranked rows of one window, both lie
 inside the positions taken by its tie group in the order of I_low alone. Empty where fewer than two rows can
 be compared.
+
+trusted: whether the candidate's composition lies inside the training set of the models (`ionraman.trust`);
+trust_note says why not. Untrusted rows are ranked, and marked.
 """
 
 import math
@@ -35,8 +38,9 @@ _EV_NM = 1239.841984
 _FIRST_COLUMNS = [
     *("rank", "tie_group", "candidate", "formula", "temperature_K", "status", "reason", "verdict"),
     *("D_cm2_s", "D_low", "D_high", "jumps", "nu1_cm", "I_low_A3", "I_low_low", "I_low_high"),
-    *("R_low", "r_low", "robust", "alpha_spread", "steps", "force_model_sha256", "alpha_model_sha256"),
-    *("layer", "rank_note"),
+    *("R_low", "r_low", "robust", "trusted", "alpha_spread", "steps"),
+    *("force_model_sha256", "alpha_model_sha256"),
+    *("layer", "rank_note", "trust_note"),
 ]
 _PARTS = {  # columns taken over unchanged, by the part of the summary that holds them
     "transport": ["verdict", "D_cm2_s", "D_low", "D_high", "jumps", "ions_jumped"],
@@ -56,7 +60,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
 }
 _TYPES = dict.fromkeys(
     ("rank", "tie_group", "layer", "jumps", "ions_jumped", "steps", "replicas", "n_atoms", "seed"), "Int64"
-) | dict.fromkeys(("robust", "near_resonance"), "boolean")
+) | dict.fromkeys(("robust", "trusted", "near_resonance"), "boolean") | {"trust_note": "string"}
 
 
 def rank(
@@ -74,6 +78,8 @@ def rank(
     why; layer is the Pareto layer (key "pareto"); D_ranked_cm2_s is the D of the order; near_resonance is
     true where the gap is given and below 1.5 times the laser's energy. The rows that are not ranked follow by
     status, temperature (the reference first) and name. The result does not depend on the order of the input.
+
+    A summary may hold `trust` (trusted, reason), which becomes the columns trusted and trust_note.
 
     Raises ValueError for an unknown key and for a candidate that occurs twice at one temperature.
     """
@@ -139,6 +145,8 @@ def _row(summary: dict) -> dict:
         values = summary.get(part) or {}
         row |= {name: values.get(name) for name in names}
     row |= {name: summary.get(name) for name in ("alpha_model", "alpha_model_sha256")}
+    trust = summary.get("trust") or {}
+    row |= {"trusted": trust.get("trusted"), "trust_note": trust.get("reason") or None}
     row["D_ranked_cm2_s"] = _ranked_diffusivity(row)
     gap, laser = row["gap_eV"], row["laser_nm"]
     row["near_resonance"] = gap < 1.5 * _EV_NM / laser if gap is not None and laser is not None else None

@@ -1,4 +1,4 @@
-"""JSON schemas of config.yaml, models.yaml and the rows of candidates.tsv, exported from the definitions in
+"""JSON schemas of config.yaml, its block training, models.yaml and the rows of candidates.tsv, exported from the definitions in
 code.
 
 `python -m ionraman.schemas workflow/schemas` writes them; a test fails when they are out of date.
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ionraman.candidates import Candidate
 from ionraman.settings import ModelList, Settings
+from ionraman.training.settings import Training
 
-MODELS = {"config": Settings, "candidates": Candidate, "models": ModelList}
+MODELS = {"config": Settings, "candidates": Candidate, "models": ModelList, "training": Training}
 
 
 def schema_texts() -> dict[str, str]:

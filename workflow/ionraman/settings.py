@@ -204,6 +204,9 @@ class Settings(Group):
         1440, ge=1, le=100_000, description="most minutes of a cluster job; a longer run goes on in the next job"
     )
     budget: Budget = Field(default_factory=Budget, description="limits that stop a launch; null: none")
+    training: dict[str, Any] | None = Field(
+        None, description="models to train with scripts/campaign train; its keys: training.schema.json"
+    )
 
 
 class ModelEntry(Group):

@@ -26,7 +26,8 @@ def export_force_field(model: torch.nn.Module, folder: Path | str, card: dict) -
     """
     arguments = {key: value for key, value in extract_config_mace_model(model).items() if key not in _UNUSED}
     arguments["atomic_numbers"] = [int(z) for z in model.atomic_numbers]
-    arguments["MLP_irreps"] = str(model.readouts[-1].hidden_irreps)
+    # A model of one layer has a linear readout, and its constructor ignores this argument.
+    arguments["MLP_irreps"] = str(getattr(model.readouts[-1], "hidden_irreps", "16x0e"))
     arguments["distance_transform"] = arguments["distance_transform"] or "None"
     elements = [chemical_symbols[z] for z in arguments["atomic_numbers"]]
     modelfile.save(folder, arguments, [model], {"kind": "force", "elements": elements}, card)

@@ -9,6 +9,9 @@ are).
 from __future__ import annotations
 
 import copy
+import io
+import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +27,14 @@ from mace import modules
 
 from ionraman import modelfile
 from ionraman.polarizability import PolarizabilityModel, species_of
+from ionraman.trajectory import write_atomically
+
+CHECKPOINT_S = 60.0
+"""Seconds between checkpoints of a fit."""
+
+
+class Unfinished(RuntimeError):
+    """A fit stopped at its deadline; a later call goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,12 @@ class Architecture:
             "atomic_energies": None,
             "radial_MLP": [self.radial] * 3,
         }
+
+    def member(self, numbers: Sequence[int], density: float) -> torch.nn.Module:
+        """A member with random weights; density: atoms/A^3, from which the mean number of neighbours follows."""
+        return modules.AtomicDielectricMACE(
+            **self.arguments(numbers, density * 4 / 3 * np.pi * self.r_max**3)
+        )
 
 
 def isotropic_anisotropic(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +127,9 @@ def fit_member(
     batch: int = 6,
     weight_decay: float = 1e-5,
     report: Callable[[str], None] = lambda _: None,
+    checkpoint: Path | None = None,
+    deadline: float = math.inf,
+    device: torch.device | str = "cpu",
 ) -> torch.nn.Module:
     """Train one member; the returned weights are an exponential moving average over steps.
 
@@ -118,24 +138,39 @@ def fit_member(
         materials: name of the material of each frame; errors are weighed by its thermal deviation.
         numbers: atomic numbers that the model shall cover.
         standard: from `standardise`.
+        checkpoint: file that the fit goes on from; on a CPU the result is bit for bit that of an uninterrupted fit.
+        deadline: value of time.monotonic() at which it stops.
+
+    Raises:
+        Unfinished: the deadline came first; the checkpoint holds everything.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    member = modules.AtomicDielectricMACE(
-        **architecture.arguments(numbers, _neighbours(frames, architecture.r_max))
-    )
+    member = architecture.member(numbers, density(frames))
+    device = torch.device(device)
+    member = member.to(device)
     average = copy.deepcopy(member)
     means, scale = standard
-    model = PolarizabilityModel(Path("."), "", [member], means, scale, {}, torch.device("cpu"))
-    sd_a, sd_beta = (torch.as_tensor(x, dtype=torch.float32) for x in thermal_deviation(alpha, materials))
-    target = torch.as_tensor(alpha, dtype=torch.float32)
+    model = PolarizabilityModel(Path("."), "", [member], means, scale, {}, device)
+    sd_a, sd_beta = (
+        torch.as_tensor(x, dtype=torch.float32, device=device) for x in thermal_deviation(alpha, materials)
+    )
+    target = torch.as_tensor(alpha, dtype=torch.float32, device=device)
+    unit = torch.eye(3, device=device)
     optimiser = torch.optim.AdamW(
         member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
     )
     steps = epochs * -(-len(frames) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
-    start = time.monotonic()
-    for epoch in range(epochs):
+    parts = {"member": member, "average": average, "optimiser": optimiser, "schedule": schedule}
+    first_epoch = _restore(checkpoint, parts, rng) if checkpoint else 0
+    start = saved = time.monotonic()
+    for epoch in range(first_epoch, epochs):
+        if checkpoint and (time.monotonic() > deadline or time.monotonic() - saved > CHECKPOINT_S):
+            _store(checkpoint, parts, rng, epoch)
+            saved = time.monotonic()
+        if time.monotonic() > deadline:
+            raise Unfinished(f"{epoch} of {epochs} epochs")
         losses = []
         order = rng.permutation(len(frames))
         for first in range(0, len(order), batch):
@@ -143,7 +178,7 @@ def fit_member(
             predicted = model.differentiable([frames[k] for k in chosen])
             error = predicted - target[chosen]
             a = error.diagonal(dim1=1, dim2=2).mean(dim=1)
-            beta = error - a[:, None, None] * torch.eye(3)
+            beta = error - a[:, None, None] * unit
             loss = ((a / sd_a[chosen]) ** 2 + (beta**2).sum(dim=(1, 2)) / sd_beta[chosen] ** 2).mean()
             optimiser.zero_grad()
             loss.backward()
@@ -160,19 +195,47 @@ def fit_member(
     return average.eval()
 
 
-def relative_errors(predicted: np.ndarray, alpha: np.ndarray, materials: Sequence[str]) -> dict[str, dict]:
-    """Root mean square errors of a and beta per material, relative to the thermal standard deviation of each."""
-    sd_a, sd_beta = thermal_deviation(alpha, materials)
+def _store(path: Path, parts: dict, rng: np.random.Generator, epoch: int) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    numbers = json.dumps({"epoch": epoch, "numpy": rng.bit_generator.state})
+    write_atomically(path, serialised(state | {"numbers": numbers, "torch": torch.get_rng_state()}))
+
+
+def _restore(path: Path, parts: dict, rng: np.random.Generator) -> int:
+    """Epoch to go on from; 0 where there is no checkpoint."""
+    if not path.exists():
+        return 0
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(stored[name])
+    numbers = json.loads(stored["numbers"])
+    rng.bit_generator.state = numbers["numpy"]
+    torch.set_rng_state(stored["torch"])
+    return numbers["epoch"]
+
+
+def relative_errors(
+    predicted: np.ndarray,
+    alpha: np.ndarray,
+    materials: Sequence[str],
+    reference: tuple[np.ndarray, Sequence[str]] | None = None,
+) -> dict[str, dict]:
+    """Root mean square errors of a and beta per material, relative to the thermal standard deviation of each.
+
+    reference: labels and materials that the deviations are taken from (all frames, where few are held out); None: alpha.
+    """
+    known, groups = (alpha, materials) if reference is None else reference
+    sd_a, sd_beta = thermal_deviation(known, groups)
     a, beta = isotropic_anisotropic(predicted - alpha)
     table = {}
     for material in sorted(set(materials)):
-        own = np.asarray(materials) == material
+        own, place = np.asarray(materials) == material, list(groups).index(material)
         table[material] = {
             "frames": int(own.sum()),
-            "isotropic": float(np.sqrt((a[own] ** 2).mean()) / sd_a[own][0]),
-            "anisotropic": float(np.sqrt((beta[own] ** 2).sum(axis=(1, 2)).mean()) / sd_beta[own][0]),
-            "thermal_sd_isotropic_A3": float(sd_a[own][0]),
-            "thermal_sd_anisotropic_A3": float(sd_beta[own][0]),
+            "isotropic": float(np.sqrt((a[own] ** 2).mean()) / sd_a[place]),
+            "anisotropic": float(np.sqrt((beta[own] ** 2).sum(axis=(1, 2)).mean()) / sd_beta[place]),
+            "thermal_sd_isotropic_A3": float(sd_a[place]),
+            "thermal_sd_anisotropic_A3": float(sd_beta[place]),
         }
     return table
 
@@ -180,14 +243,14 @@ def relative_errors(predicted: np.ndarray, alpha: np.ndarray, materials: Sequenc
 def export(
     folder: Path | str,
     members: list[torch.nn.Module],
-    frames: Sequence[Atoms],
     numbers: Sequence[int],
     architecture: Architecture,
     standard: tuple[dict[str, float], float],
+    density: float,
     card: dict,
 ) -> None:
-    """Write the ensemble as a model folder that `ionraman.polarizability.load` reads."""
-    arguments = architecture.arguments(numbers, _neighbours(frames, architecture.r_max))
+    """Write the ensemble as a model folder that `ionraman.polarizability.load` reads; density as in `Architecture.member`."""
+    arguments = architecture.arguments(numbers, density * 4 / 3 * np.pi * architecture.r_max**3)
     means, scale = standard
     elements = [chemical_symbols[z] for z in numbers]
     decisive = {
@@ -198,6 +261,13 @@ def export(
     modelfile.save(folder, arguments, members, decisive, card | {"architecture": asdict(architecture)})
 
 
-def _neighbours(frames: Sequence[Atoms], r_max: float) -> float:
-    """Mean number of neighbours within r_max (A), from the density: exact enough for a normalisation."""
-    return float(np.mean([len(atoms) / atoms.get_volume() for atoms in frames]) * 4 / 3 * np.pi * r_max**3)
+def density(frames: Sequence[Atoms]) -> float:
+    """Mean number density in atoms/A^3: exact enough for the normalisation by the number of neighbours."""
+    return float(np.mean([len(atoms) / atoms.get_volume() for atoms in frames]))
+
+
+def serialised(content: dict) -> bytes:
+    """Tensors and plain values as bytes that torch.load reads with weights_only."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

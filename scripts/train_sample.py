@@ -1,0 +1,76 @@
+"""Configurations of one material to label: dynamics, rattled cells and displaced ions, the most diverse ones chosen."""
+
+from arguments import limit_threads, read_json, settings, training_parser
+
+parser = training_parser(__doc__)
+parser.add_argument("--generation", type=int, required=True)
+parser.add_argument("--material", required=True)
+parser.add_argument("--compute", nargs="+", required=True)
+arguments = parser.parse_args()
+compute = settings(arguments.compute)
+limit_threads(compute["threads"])
+
+import ase.io
+from ionraman.training import sampling
+from ionraman.training.calculators import Served
+from ionraman.training.descriptors import mace_descriptors, pair_descriptors
+from ionraman.training.settings import read_record
+from ionraman.training.validation import targets_met
+
+record = read_record(arguments.folder)
+training, generation, material = record.training, arguments.generation, arguments.material
+output = arguments.folder / f"g{generation}" / material
+counts = {kind: training.labels(kind, material, generation) for kind in ("force", "alpha")}
+previous = read_json(arguments.folder / f"g{generation - 1}/errors.json") if generation else {}
+if previous and targets_met(previous["errors"], training.validate_):
+    print(f"Generation {generation - 1} meets its targets: nothing more is labelled.")
+    counts = dict.fromkeys(counts, 0)
+chosen: dict[str, list] = {"force": [], "alpha": []}
+if any(counts.values()):
+    from ionraman import potentials
+    from ionraman.training.evaluation import disagreement
+
+    cell = ase.io.read(arguments.folder / "cells" / f"{material}.extxyz")
+    device = str(potentials.select_device(compute["device"]))
+    committee = previous.get("models", {}).get("force", [])
+    start = record.models.get(training.sample.start) if not generation else None
+    if committee or start:
+        used = {"path": committee[0], "sha256": None} if committee else start
+        calculator = potentials.load(arguments.root / used["path"], used["sha256"]).calculator(
+            device, compute["dtype"]
+        )
+
+        def describe(frames):
+            return mace_descriptors(calculator, frames)
+    else:
+        calculator, describe = Served(training.teacher), pair_descriptors
+    runs = sampling.plan(training.sample, material, generation)
+    frames = sampling.trajectories(
+        cell, runs, training.sample, calculator, material,
+        output / "trajectories" / training.digest("sample", "teacher", material=material), lambda line: print(line, flush=True),
+    )  # fmt: skip
+    doubt = (
+        disagreement(frames, [arguments.root / path for path in committee], device)
+        if len(committee) > 1
+        else None
+    )
+    own = training.material(material)
+    ions = own.ions_displaced + 1 if own.ions_displaced and not generation and counts["alpha"] else 0
+    chosen["alpha"] = sampling.choose(frames, counts["alpha"] - ions, describe, training.sample, doubt)
+    if counts["force"]:
+        extra = (
+            [] if generation else sampling.rattled(cell, training.sample, calculator, material, generation)
+        )
+        doubt = None if extra else doubt
+        chosen["force"] = sampling.choose(frames + extra, counts["force"], describe, training.sample, doubt)
+    if ions:
+        chosen["alpha"] += sampling.ions_displaced(cell, own.ions_displaced, training.sample, material)
+for kind, frames in chosen.items():
+    for number, atoms in enumerate(frames):
+        atoms.info |= {"number": number, "generation": generation}
+    file = output / f"{kind}.extxyz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    if frames:
+        ase.io.write(file, frames)
+    print(f"{len(frames)} configurations for {kind} labels in {file}")

