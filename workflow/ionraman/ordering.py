@@ -90,18 +90,34 @@ def tie_groups(key: str, entries: list[Entry]) -> list[int]:
 def draw_intensity(units: ArrayLike, candidate: str, model: str | None) -> NDArray | None:
     """I_low (DRAWS,) from its values in units (members of the ensemble, replicas or blocks), A^3.
 
-    ln I_low follows Student's t over the units, around the value of one member. The member is drawn for all
-    candidates of a model together, because the error of a model is common to them. None if there are fewer
-    than two units or one is not positive.
+    ln I_low follows Student's t over the units and, for more than one member, over the members. The members
+    of a model share part of their error, so one set of member weights is drawn for all its candidates: the
+    difference of two of them then follows Student's t over the members' own differences (M - 1 degrees of
+    freedom), in which the common part is gone. The error that all members share with each other is not in it.
+    None if there are fewer than two units or one is not positive.
     """
     units = np.asarray(units, dtype=float)
     if units.ndim != 2 or units.shape[1] < 2 or not (units > 0).all():
         return None
-    members, logs = np.log(units.mean(axis=1)), np.log(units.mean(axis=0))
-    member = _generator(f"{model} {len(members)}").integers(len(members), size=DRAWS)
+    logs = np.log(units.mean(axis=0))
     error = logs.std(ddof=1) / math.sqrt(len(logs))
     noise = _generator(f"{candidate} I_low").standard_t(len(logs) - 1, size=DRAWS)
-    return np.exp(members[member] + error * noise)
+    members = np.log(units.mean(axis=1))
+    shift = _member_weights(model, len(members)) @ (members - members.mean()) if len(members) > 1 else 0.0
+    # One degree of freedom has draws beyond what a float holds.
+    return np.exp(np.clip(math.log(units.mean()) + shift + error * noise, -700, 700))
+
+
+def _member_weights(model: str | None, count: int) -> NDArray:
+    """Weights (DRAWS, count) that turn deviations from the members' mean into draws of the mean's error.
+
+    Multivariate t: weights @ deviations is standard error times Student's t of count - 1 degrees of freedom
+    for the deviations of one candidate and for the difference of two.
+    """
+    generator = _generator(f"{model} {count}")
+    normal = generator.standard_normal((DRAWS, count))
+    scale = np.sqrt(generator.chisquare(count - 1, size=DRAWS) / (count - 1))
+    return normal / scale[:, None] / math.sqrt(count * (count - 1))
 
 
 def draw_diffusivity(D: float, low: float, high: float, confidence: float, candidate: str) -> NDArray | None:
