@@ -167,6 +167,20 @@ def test_order_of_layers_is_judged_by_reordering_all_candidates():
     assert ranked(wide_apart)["tie_group"].tolist() == [1, 2, 3]
 
 
+def test_pareto_order_is_unsure_below_the_bound_of_what_did_not_jump():
+    """A dominates B unless D of B, which is only bounded, is the larger one; C jumped a few times."""
+
+    def rows(scale):
+        still, few = transport("not diffusing", scale=5), transport("few jumps", scale=scale)
+        values = zip("ABC", (3e-3, 2e-3, 1e-3), (still, still, few), strict=True)
+        return [summary(name, marker=marker(I_low), transport=moves) for name, I_low, moves in values]
+
+    table = ranked(rows(scale=1))  # D of C about 0.85e-6, bound of A and B 2.05e-6
+    assert names(table) == ["A", "C", "B"] and table["layer"].tolist() == [1, 1, 2]
+    assert table["tie_group"].tolist() == [1, 2, 2], "D of B may be above that of C"
+    assert ranked(rows(scale=100))["tie_group"].tolist() == [1, 2, 3], "far above both bounds"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_pareto_tie_groups_agree_with_brute_force(seed):
     """Other random numbers, the definition of layers, and log-normal errors built by hand."""
@@ -218,6 +232,9 @@ def test_draws_reproduce_the_interval_and_belong_to_the_candidate():
     assert np.array_equal(draws, draw_diffusivity(1.2e-5, 0.9e-5, 1.8e-5, 0.95, "c"))
     assert abs(np.corrcoef(draws, draw_diffusivity(1.2e-5, 0.9e-5, 1.8e-5, 0.95, "d"))[0, 1]) < 0.05
     assert draw_diffusivity(1e-5, -math.inf, 1e-4, 0.95, "c") is None
+    bounded = draw_diffusivity(0.0, 0.0, 2e-6, 0.95, "c")
+    assert (bounded > 0).all() and np.mean(bounded < 2e-6) == pytest.approx(0.95, abs=0.01)
+    assert draw_diffusivity(0.0, 0.0, math.inf, 0.95, "c") is None
     assert draw_intensity([[1.0]], "c", None) is None and draw_intensity([], "c", None) is None
     assert draw_intensity([[1.0, 1.1, 0.0]], "c", None) is None
     assert draw_intensity([[1.0, 1.1, 0.9]], "c", None).shape == (DRAWS,)
