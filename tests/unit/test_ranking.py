@@ -293,14 +293,24 @@ def test_robust_needs_all_three_to_agree_up_to_tie_groups():
     assert ranked(rows(third=3))["robust"].tolist() == [True, False, False]
     assert ranked(rows(reduced=3))["robust"].tolist() == [True, False, False]
     tied = rows(third=3)
-    for row in tied[1:]:
-        row["marker"]["undetermined"] = True
-    tied[0]["marker"] = marker(4e-3, R_low=1.0)
-    assert ranked(tied, key="I_low")["robust"].all(), "inside one tie group any order agrees"
+    tied[1]["marker"] = marker(1.01e-3)
+    assert ranked(tied)["robust"].tolist() == [True, True, True], "inside a tie group any order agrees"
     lost = rows()
     lost[2]["marker"]["R_low"] = None
     assert ranked(lost)["robust"].tolist() == [True, True, False]
     assert ranked(rows()[:1])["robust"].isna().all()
+
+
+def test_robust_is_empty_where_nothing_can_be_told():
+    still = transport("not diffusing")
+    signals = [marker(I_low, R_low=1 / I_low, r_low=1 / I_low) for I_low in (4e-3, 2e-3, 1e-3)]
+    rows = [summary(name, marker=s, transport=still) for name, s in zip("abc", signals, strict=True)]
+    assert ranked(rows)["robust"].tolist() == [False, True, False]
+    rows[2]["marker"]["undetermined"] = True  # ties b and c
+    robust = ranked(rows)["robust"]
+    assert not robust.iloc[0] and pd.isna(robust.iloc[2])
+    rows[0]["marker"]["undetermined"] = True
+    assert ranked(rows)["robust"].isna().all(), "one tie group holds all rows"
 
 
 def test_near_resonance_is_a_gap_below_one_and_a_half_photons():

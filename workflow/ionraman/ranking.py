@@ -13,8 +13,8 @@ missing.
 tie_group: neighbours whose order is less than 95 % probable, see ionraman.ordering.
 
 robust: true if the positions that R_low and r_low give a row, among the ranked rows of one window, both lie
-inside the positions taken by its tie group in the order of I_low alone. Empty where fewer than two rows can
-be compared.
+inside the positions taken by its tie group in the order of I_low alone. Empty where nothing can be told: a row
+without an interval of I_low, or one tie group that holds all rows of the window.
 """
 
 import math
@@ -206,10 +206,10 @@ def _best_first(key: str, entries: list[Entry]) -> list[int]:
 
 def _mark_robust(rows: list[dict], entries: list[Entry]) -> None:
     """Set robust on rows that share a window."""
-    if len(rows) < 2:
-        return
     order = _best_first("I_low", entries)
     group_of_place = tie_groups("I_low", [entries[i] for i in order])
+    if len(set(group_of_place)) < 2:
+        return
 
     def group(name: str) -> dict[int, int]:
         """Tie group, in the order of I_low, of the place that a row takes by another quantity."""
@@ -218,5 +218,7 @@ def _mark_robust(rows: list[dict], entries: list[Entry]) -> None:
 
     own, by_share, by_reduced = group("I_low_A3"), group("R_low"), group("r_low")
     for i, row in enumerate(rows):
+        if entries[i].I_low_draws is None:
+            continue
         measured = row["R_low"] is not None and row["r_low"] is not None
         row["robust"] = measured and own[i] == by_share[i] == by_reduced[i]
