@@ -320,6 +320,22 @@ def test_near_resonance_is_a_gap_below_one_and_a_half_photons():
     assert table["NaCl", 300.0] and not table["Na3SbS4_W", 300.0] and pd.isna(table["Na3PS4_cub", 300.0])
 
 
+def test_runs_that_did_not_settle_or_drifted_are_marked():
+    rows = campaign()
+    rows[0]["dynamics"] |= {"npt_settled": False, "npt_ps": 26.7, "drift_meV_atom": -1.8}
+    rows[1]["dynamics"] |= {"drift_meV_atom": 1.0}
+    for name in ("npt_settled", "npt_ps", "temperature_replicas_K", "mean_temperature_K", "drift_meV_atom"):
+        del rows[2]["dynamics"][name]  # a summary of an earlier version
+    table = ranked(rows).set_index(["candidate", "temperature_K"])
+    first, old = table.loc[("Na3SbS4_W", 300.0)], table.loc[("Na3PSe4_cub", 300.0)]
+    assert first["notes"] == (
+        "the cell had not settled after 26.7 ps of NPT; energy drift of -1.8 meV/atom exceeds 1 meV/atom"
+    )
+    assert not first["npt_settled"] and first["npt_ps"] == 26.7 and first["T_run_K"] == 301.3
+    assert old[["notes", "npt_settled", "npt_ps", "T_run_K"]].isna().all()
+    assert table["notes"].notna().sum() == 1
+
+
 def test_result_depends_on_neither_order_nor_repetition():
     rows = campaign()
     expected = ranked(rows).to_csv()
@@ -331,6 +347,7 @@ def test_result_depends_on_neither_order_nor_repetition():
 def test_table_survives_its_csv_file(tmp_path):
     rows = campaign()
     rows[0]["candidate"], rows[1]["candidate"] = "NA", "1e5"
+    rows[2]["dynamics"]["npt_settled"] = False
     for row in rows[:8]:
         row["marker"]["chi_low"] = random.Random(row["candidate"]).random() * 1e-17  # every digit counts
     table = ranked(rows)

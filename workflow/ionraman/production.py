@@ -21,8 +21,8 @@ def production_record(member: Member, protocol: Protocol, cell_A: list) -> dict:
 
     Returns:
         status (complete or melted), reason, frames, steps (over all replicas), production_ps, drift_meV_atom (of the total
-        energy over the run, largest of the replicas), mean_temperature_K, host_displacement_A (None where the host has
-        fewer than two centres).
+        energy over the run, largest of the replicas), mean_temperature_K, temperature_replicas_K (mean of each), host_displacement_A
+        (None where the host has fewer than two centres).
     """
     store = trajectory_store(member.folder)
     arrays, _ = store.read("energy_eV", "temperature_K")
@@ -47,5 +47,6 @@ def production_record(member: Member, protocol: Protocol, cell_A: list) -> dict:
         "production_ps": frames * protocol.sampling_fs / 1000,
         "drift_meV_atom": float(np.abs(slopes).max() * frames * 1000),
         "mean_temperature_K": float(arrays["temperature_K"].mean()),
+        "temperature_replicas_K": arrays["temperature_K"].mean(axis=1).tolist(),
         "host_displacement_A": moved,
     }

@@ -29,14 +29,17 @@ from ionraman.ordering import Entry, best_first, draw_diffusivity, draw_intensit
 
 KEYS = ("pareto", "I_low", "D")
 
+MOST_DRIFT_MEV_ATOM = 1.0
+"""Drift of the total energy over the run above which a row is marked."""
+
 _STATUSES = ("complete", "running", "pending", "unsupported", "unstable", "melted", "failed", "invalid")
 _EV_NM = 1239.841984
 
 _FIRST_COLUMNS = [
     *("rank", "tie_group", "candidate", "formula", "temperature_K", "status", "reason", "verdict"),
     *("D_cm2_s", "D_low", "D_high", "jumps", "nu1_cm", "I_low_A3", "I_low_low", "I_low_high"),
-    *("R_low", "r_low", "robust", "alpha_spread", "steps", "force_model_sha256", "alpha_model_sha256"),
-    *("layer", "rank_note"),
+    *("R_low", "r_low", "robust", "alpha_spread", "T_run_K", "npt_settled", "npt_ps", "steps"),
+    *("force_model_sha256", "alpha_model_sha256", "layer", "rank_note", "notes"),
 ]
 _PARTS = {  # columns taken over unchanged, by the part of the summary that holds them
     "transport": ["verdict", "D_cm2_s", "D_low", "D_high", "jumps", "ions_jumped"],
@@ -46,7 +49,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
         *("alpha_spread", "floor_share", "resolution_cm", "nu_max_cm"),
     ],
     "dynamics": [
-        *("steps", "replicas", "production_ps", "timestep_fs", "mean_temperature_K", "drift_meV_atom"),
+        *("npt_settled", "npt_ps", "steps", "replicas", "production_ps", "timestep_fs", "drift_meV_atom"),
         *("seed", "device", "seconds", "force_model", "force_model_sha256"),
     ],
     "structure": [
@@ -56,7 +59,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
 }
 _TYPES = dict.fromkeys(
     ("rank", "tie_group", "layer", "jumps", "ions_jumped", "steps", "replicas", "n_atoms", "seed"), "Int64"
-) | dict.fromkeys(("robust", "near_resonance"), "boolean")
+) | dict.fromkeys(("robust", "near_resonance", "npt_settled"), "boolean")
 
 
 def rank(
@@ -72,7 +75,8 @@ def rank(
     status and reason. Units are in the columns' names, otherwise as in the summaries (D_* in cm^2/s, I_low_*
     in A^3, chi_low in A^3 cm). rank and tie_group are empty for rows that are not ranked, and rank_note says
     why; layer is the Pareto layer (key "pareto"); D_ranked_cm2_s is the D of the order; near_resonance is
-    true where the gap is given and below 1.5 times the laser's energy. The rows that are not ranked follow by
+    true where the gap is given and below 1.5 times the laser's energy; T_run_K is the mean temperature of the
+    production over replicas; notes are warnings about the run, separated by "; ". The rows that are not ranked follow by
     status, temperature (the reference first) and name. The result does not depend on the order of the input.
 
     Raises ValueError for an unknown key and for a candidate that occurs twice at one temperature.
@@ -139,10 +143,23 @@ def _row(summary: dict) -> dict:
         values = summary.get(part) or {}
         row |= {name: values.get(name) for name in names}
     row |= {name: summary.get(name) for name in ("alpha_model", "alpha_model_sha256")}
+    row["T_run_K"] = (summary.get("dynamics") or {}).get("mean_temperature_K")
     row["D_ranked_cm2_s"] = _ranked_diffusivity(row)
     gap, laser = row["gap_eV"], row["laser_nm"]
     row["near_resonance"] = gap < 1.5 * _EV_NM / laser if gap is not None and laser is not None else None
+    row["notes"] = "; ".join(_notes(row)) or None
     return row
+
+
+def _notes(row: dict) -> list[str]:
+    """Warnings about a run that has results."""
+    notes = []
+    if row["npt_settled"] is False:
+        notes.append(f"the cell had not settled after {row['npt_ps']:g} ps of NPT")
+    drift = row["drift_meV_atom"]
+    if drift is not None and abs(drift) > MOST_DRIFT_MEV_ATOM:
+        notes.append(f"energy drift of {drift:.2g} meV/atom exceeds {MOST_DRIFT_MEV_ATOM:g} meV/atom")
+    return notes
 
 
 def _ranked_diffusivity(row: dict) -> float | None:

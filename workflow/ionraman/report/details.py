@@ -126,6 +126,18 @@ class _Runs:
         found = [values.get("I_low_members") or [] for values in self.parts("marker")]
         return [", ".join(number(x) for x in these) if len(these) > 1 else "–" for these in found]
 
+    def equilibration(self) -> list[str]:
+        """Length of NPT and whether the mean cell had settled."""
+        said = {True: "; cell settled", False: "; cell not settled"}
+        return [
+            number(values.get("npt_ps")) + said.get(values.get("npt_settled"), "")
+            for values in self.parts("dynamics")
+        ]
+
+    def replica_temperatures(self) -> list[str]:
+        found = [values.get("temperature_replicas_K") or [] for values in self.parts("dynamics")]
+        return [f"{min(these):.0f} to {max(these):.0f}" if these else "–" for these in found]
+
     def model(self, sources: list[dict], kind: str) -> list[str]:
         names = [source.get(f"{kind}_model") for source in sources]
         hashes = [(source.get(f"{kind}_model_sha256") or "no hash")[:12] for source in sources]
@@ -139,6 +151,7 @@ class _Runs:
             ("Status", self.column(lambda row: row["status"])),
             ("Reason", self.column(lambda row: row["reason"] if known(row["reason"]) else "")),
             ("Ranking", self.column(_ranking)),
+            ("Warnings", self.column(lambda row: row["notes"] if known(row.get("notes")) else "")),
             ("Verdict", self.column(lambda row: row["verdict"] if known(row["verdict"]) else "–")),
             (f"D, cm²/s{interval}", self.column(diffusivity)),
             ("Why this verdict", self.value("transport", "reason")),
@@ -159,9 +172,11 @@ class _Runs:
             ("Segments; their length, ps", self.joined("marker", "n_segments", "segment_ps")),
             ("Resolution, cm⁻¹", self.value("marker", "resolution_cm", 2)),
             ("Replicas; length of each, ps", self.joined("dynamics", "replicas", "production_ps")),
+            ("NPT, ps", self.equilibration()),
             ("Time step; sampling, fs", self.joined("dynamics", "timestep_fs", "sampling_fs")),
             ("Steps", self.column(lambda row: f"{row['steps']:,}" if known(row["steps"]) else "–")),
             ("Mean temperature, K", self.value("dynamics", "mean_temperature_K", 4)),
+            ("Mean temperature of single replicas, K", self.replica_temperatures()),
             ("Energy drift, meV/atom", self.value("dynamics", "drift_meV_atom", 2)),
             ("Mean cell, Å; °", cells),
             ("Volume, Å³", self.value("dynamics", "volume_A3", 5)),
