@@ -179,6 +179,16 @@ def test_diffusing_has_every_field():
     assert again.to_dict() == found.to_dict()
 
 
+def test_conductivity_holds_the_charge_of_the_mobile_ion(monkeypatch):
+    failed = dict.fromkeys(("D_kinisi_cm2_s", "D_kinisi_low", "D_kinisi_high"), np.nan) | {"kinisi_note": "skipped"}
+    monkeypatch.setattr("ionraman.transport.kinisi_interval", lambda *_: failed)
+    positions, species = vibrating(walkers(5, 4, 800, 0.05), 5)
+    for symbol, charge in (("Na", 1), ("Mg", 2), ("Al", 3)):
+        named = [symbol if s == "Na" else s for s in species]
+        found = diffusion(positions, 12 * np.eye(3), named, symbol, STEP, temperature_K=600)
+        assert found.sigma_NE_mS_cm == pytest.approx(charge**2 * 4.84e7 * found.D_cm2_s, rel=2e-3)
+
+
 def test_drift_of_the_host_changes_nothing():
     positions, species = vibrating(walkers(6, 4, 800, 0.05), 6)
     plain = diffusion(positions, 12 * np.eye(3), species, "Na", STEP)

@@ -8,6 +8,7 @@ mean-squared displacement (MSD) over replicas; a point value is given for "diffu
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -17,6 +18,7 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from ionraman.charges import formal_states
 from ionraman.displacements import mobile_paths, msd_tensor
 from ionraman.jumps import RETURN_PS, NetJumps, find_sites, net_jumps
 from ionraman.slopes import choose_interval, kinisi_interval, lag_frames, replica_interval
@@ -113,7 +115,7 @@ def diffusion(
     *,
     temperature_K: float | None = None,
     sites: ArrayLike | None = None,
-    charge_e: float = 1.0,
+    charge_e: float | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Diffusion:
@@ -141,7 +143,8 @@ def diffusion(
         interval_ps: time between frames, at most 0.5.
         temperature_K: for conductivities; without it they are NaN.
         sites: (sites, 3) Cartesian, in the frame of the first replica, A; by default found from the data.
-        charge_e: charge of a mobile ion.
+        charge_e: charge of a mobile ion; by default its formal charge in the compound (`ionraman.charges`), without
+            which conductivities are NaN.
         confidence: of all intervals and bounds.
         seed: of kinisi's sampler.
 
@@ -210,6 +213,8 @@ def diffusion(
     record["D_eigenvalues_cm2_s"] = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]).tolist()
     record |= _collective(paths, interval_ps, low, high, record["D_cm2_s"])
     if temperature_K is not None:
+        if charge_e is None:
+            charge_e = float((formal_states(Counter(species)) or {}).get(mobile, math.nan))
         record |= _conductivities(record, ions / abs(np.linalg.det(cell)), temperature_K, charge_e)
     return _result(record, "diffusing", f"{jumps.count} net jumps by {jumps.ions} ions, the mean-squared "
                    f"displacement grows as t^{record['log_slope']:.2f}, the replica slopes exclude zero.")
