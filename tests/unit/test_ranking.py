@@ -334,6 +334,8 @@ def test_runs_that_did_not_settle_or_drifted_are_marked():
     assert not first["npt_settled"] and first["npt_ps"] == 26.7 and first["T_run_K"] == 301.3
     assert old[["notes", "npt_settled", "npt_ps", "T_run_K"]].isna().all()
     assert table["notes"].notna().sum() == 1
+    rows[0]["marker"]["unit"] = "block"
+    assert "over blocks, not replicas: too narrow" in ranked(rows)["notes"].iloc[0]
 
 
 def test_result_depends_on_neither_order_nor_repetition():

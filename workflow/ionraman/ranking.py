@@ -13,8 +13,8 @@ missing.
 tie_group: neighbours whose order is less than 95 % probable, see ionraman.ordering.
 
 robust: true if the positions that R_low and r_low give a row, among the ranked rows of one window, both lie
-inside the positions taken by its tie group in the order of I_low alone. Empty where nothing can be told: a row
-without an interval of I_low, or one tie group that holds all rows of the window.
+inside the positions taken by its tie group in the order of I_low alone. Empty where nothing can be told: a
+row without an interval of I_low, or one tie group that holds all rows of the window.
 """
 
 import math
@@ -147,11 +147,11 @@ def _row(summary: dict) -> dict:
     row["D_ranked_cm2_s"] = _ranked_diffusivity(row)
     gap, laser = row["gap_eV"], row["laser_nm"]
     row["near_resonance"] = gap < 1.5 * _EV_NM / laser if gap is not None and laser is not None else None
-    row["notes"] = "; ".join(_notes(row)) or None
+    row["notes"] = "; ".join(_notes(row, summary.get("marker") or {})) or None
     return row
 
 
-def _notes(row: dict) -> list[str]:
+def _notes(row: dict, marker: dict) -> list[str]:
     """Warnings about a run that has results."""
     notes = []
     if row["npt_settled"] is False:
@@ -159,6 +159,11 @@ def _notes(row: dict) -> list[str]:
     drift = row["drift_meV_atom"]
     if drift is not None and abs(drift) > MOST_DRIFT_MEV_ATOM:
         notes.append(f"energy drift of {drift:.2g} meV/atom exceeds {MOST_DRIFT_MEV_ATOM:g} meV/atom")
+    if marker.get("unit") == "block":
+        notes.append(
+            "intervals of the intensities over blocks, not replicas: too narrow if a line in the window is narrower "
+            "than the resolution"
+        )
     return notes
 
 

@@ -138,6 +138,14 @@ class _Runs:
         found = [values.get("temperature_replicas_K") or [] for values in self.parts("dynamics")]
         return [f"{min(these):.0f} to {max(these):.0f}" if these else "–" for these in found]
 
+    def haven(self) -> list[str]:
+        """Haven ratio with the error of D_sigma, which is by far the larger one."""
+        found = [(x.get("haven_ratio"), x.get("D_sigma_relative_error")) for x in self.parts("transport")]
+        return [
+            f"{ratio:.2g} ± {ratio * error:.1g}" if known(ratio) and known(error) else number(ratio, 2)
+            for ratio, error in found
+        ]
+
     def model(self, sources: list[dict], kind: str) -> list[str]:
         names = [source.get(f"{kind}_model") for source in sources]
         hashes = [(source.get(f"{kind}_model_sha256") or "no hash")[:12] for source in sources]
@@ -159,7 +167,7 @@ class _Runs:
             ("Net jumps; ions that jumped", self.joined("transport", "jumps", "ions_jumped")),
             ("Slope of ln MSD against ln t", self.value("transport", "log_slope")),
             (f"Conductivity if ions move independently, mS/cm{interval}", self.interval("sigma_NE")),
-            ("Haven ratio", self.value("transport", "haven_ratio")),
+            ("Haven ratio, one standard error", self.haven()),
             ("Window from, cm⁻¹", self.value("marker", "nu1_cm")),
             (f"I_low, Å³{interval}", self.bounded("I_low_A3", "I_low")),
             *((f"I up to {edge:g} cm⁻¹, Å³{interval}", self.window(edge)) for edge in self.edges()),
