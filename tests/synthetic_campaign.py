@@ -73,8 +73,9 @@ def summary(
         } | structure,
         "dynamics": {
             "status": "complete", "reason": "", "timestep_fs": 2.0, "sampling_fs": 10.0, "replicas": REPLICAS,
-            "steps": 200_000, "production_ps": 100.0, "npt_ps": 10.0,
-            "mean_temperature_K": temperature_K + 1.3, "drift_meV_atom": 0.04,
+            "steps": 200_000, "production_ps": 100.0, "npt_ps": 10.0, "npt_settled": True,
+            "mean_temperature_K": temperature_K + 1.3,
+            "temperature_replicas_K": [temperature_K + x for x in (-12.4, 3.0, 5.6, 9.0)], "drift_meV_atom": 0.04,
             "mean_cell_A": [[14.4, 0, 0], [0, 14.4, 0], [0, 0, 7.3]], "volume_A3": 1513.7,
             "force_model": "small", "force_model_sha256": FORCE_SHA, "device": "cuda", "seed": 1,
             "seconds": 5400.0,

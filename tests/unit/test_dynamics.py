@@ -189,22 +189,6 @@ def test_two_alkali_ions_may_come_closer_than_their_metallic_radii_say(force_mod
     assert ("0.6 of the sum" in reasons.get(0, "")) == stops
 
 
-def test_a_host_that_moved_is_molten_and_rotating_ligands_are_not():
-    atoms = bulk("NaCl", "rocksalt", 5.7, cubic=True)
-    species = atoms.get_chemical_symbols()
-    centres = guards.host_centres(species, "Na")
-    assert {species[k] for k in centres} == {"Cl"}
-    assert {("Na", "Sb", "S")[k] for k in guards.host_centres(["Na", "Sb", "S"], "Na")} == {"Sb"}
-    start = np.array([atoms.positions] * 2)
-    drifted = start + [0.0, 5.0, 0.0]
-    moved, limit = guards.centre_displacement(start, drifted, atoms.cell.array, centres)
-    assert moved == pytest.approx(0, abs=1e-12) and limit == pytest.approx(0.4 * 5.7 / np.sqrt(2))
-    swapped = start.copy()
-    swapped[:, centres] = start[:, np.roll(centres, 1)]
-    moved, limit = guards.centre_displacement(start, swapped, atoms.cell.array, centres)
-    assert moved > limit
-
-
 def test_replicas_start_from_frames_of_their_own_and_the_cell_keeps_the_symmetry(force_model, tmp_path):
     protocol = Protocol(**vars(SHORT) | {"npt_ps": 0.4, "npt_limit_ps": 0.4, "replicas": 4})
     atoms = bulk("NaCl", "rocksalt", 5.7, cubic=True)

@@ -122,6 +122,34 @@ def test_details_hold_structure_and_every_temperature(finished):
         assert expected in detail, expected
 
 
+def test_warnings_about_a_run_stand_in_the_table_and_with_the_candidate(finished):
+    folder, rows = finished
+    rows[0]["dynamics"] |= {"npt_settled": False, "npt_ps": 26.7, "drift_meV_atom": 2.5}
+    del rows[1]["dynamics"]["temperature_replicas_K"]  # a summary of an earlier version
+    _, text = build(folder, rows)
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    assert "not settled after 26.7 ps" in body and "2.5 meV/atom exceeds" in body
+    details = {e[1]["id"]: e[2] for e in Page(text).all("details") if "id" in e[1]}
+    first = next(text for text in details.values() if "Na3SbS4_W" in text)
+    for expected in ("26.7; cell not settled", "10; cell settled", "288 to 309", "2.5 meV/atom exceeds"):
+        assert expected in first, expected
+
+
+def test_haven_ratio_has_its_error_and_texts_fit_the_table(finished):
+    folder, rows = finished
+    rows[0]["transport"] |= {"haven_ratio": 0.5234, "D_sigma_relative_error": 0.31}
+    rows[1]["transport"] |= {"verdict": "undetermined", "D_low": 0.0, "D_high": 3e-6}
+    _, text = build(folder, rows)
+    page = Page(text)
+    assert any("0.52 ± 0.2" in e[2] for e in page.all("td"))
+    caption = page.all("caption", id="ranking-caption")[0][2]
+    assert "no ion jumped and where the motion is undetermined" in caption
+    assert "a crystal in which nothing diffuses can have the highest rank" in caption
+    assert "over blocks of a run with fewer than three" in text
+    by_D = build(folder, rows, key="D", info=CAMPAIGN_INFO | {"key": "D"})[1]
+    assert "Inside a Pareto layer" not in by_D
+
+
 def test_hostile_names_stay_text(tmp_path):
     evil = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
     rows = [

@@ -1,8 +1,7 @@
-"""Limits that end a run as a result with a reason: blow-up while it runs, a molten host after it."""
+"""Limits that end a run as a result with a reason while it runs: blow-up."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols, covalent_radii
 
@@ -17,9 +16,6 @@ _ALKALI = (3, 11, 19, 37, 55)
 
 HOT = 3.0
 """Highest allowed temperature as a multiple of the target."""
-
-_CATIONS = {"P", "Sb", "As", "W", "Mo", "Sn", "Ge", "Si", "Zr", "Ti", "Al", "Ga", "In", "Y", "La", "Ta", "Nb", "B",
-            "Zn", "Hf", "Sc", "Bi", "V", "Mg", "Ca", "C", "N"}  # fmt: skip
 
 
 def blown_up(state, target_K: torch.Tensor, temperature_K: torch.Tensor, neighbours) -> dict[int, str]:
@@ -64,37 +60,3 @@ def blown_up(state, target_K: torch.Tensor, temperature_K: torch.Tensor, neighbo
 
 def _symbol(state, atom: torch.Tensor) -> str:
     return chemical_symbols[int(state.atomic_numbers[atom])]
-
-
-def host_centres(species: list[str], mobile: str) -> np.ndarray:
-    """Indices of the atoms whose diffusion means that the host has molten.
-
-    Polyanion centres and framework cations where there are any; otherwise the other non-mobile atoms (the anions of
-    a binary salt). Ligands are left out, because polyanions may rotate in a sound crystal.
-    """
-    symbols = np.array(species)
-    centres = np.flatnonzero(np.isin(symbols, sorted(_CATIONS)) & (symbols != mobile))
-    return centres if len(centres) else np.flatnonzero(symbols != mobile)
-
-
-def centre_displacement(
-    mean_start: np.ndarray, mean_end: np.ndarray, cell: np.ndarray, centres: np.ndarray
-) -> tuple[float, float]:
-    """Root mean square displacement of the host's centres, and the distance that would mean melting, in A.
-
-    Args:
-        mean_start, mean_end: (replicas, atoms, 3) positions averaged over at least 1 ps at the start and the end, A.
-        cell: (3, 3) row vectors, A.
-        centres: indices of the centres.
-
-    The limit is 0.4 of the nearest distance between centres (the Lindemann limit is 0.1-0.15 of it for the instant
-    amplitude; time-averaged centres of a crystal do not move at all). Drift of the centres together is removed.
-    """
-    moved = mean_end[:, centres] - mean_start[:, centres]
-    moved = moved - moved.mean(axis=1, keepdims=True)
-    displacement = float(np.sqrt((moved**2).sum(axis=2).mean(axis=1).max()))
-    fractional = mean_start[0, centres] @ np.linalg.inv(cell)
-    points = (fractional - np.floor(fractional)) @ cell
-    images = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T @ cell
-    distance = np.linalg.norm(points[:, None, None] - points[None, :, None] + images, axis=-1)
-    return displacement, 0.4 * float(distance[distance > 1e-3].min())

@@ -66,8 +66,9 @@ def best_first(key: str, I_low: NDArray, D: NDArray) -> NDArray:
 def tie_groups(key: str, entries: list[Entry]) -> list[int]:
     """Number, from 1, of the tie group of each entry; the entries stand in their order.
 
-    A row without an interval cannot be told from its neighbours. D = 0 is a verdict and is not redrawn: with
-    the key D a row is above one where nothing jumped only while it is above that one's bound.
+    A row without an interval cannot be told from its neighbours. Rows where nothing jumped are equal in D;
+    against others the Pareto order takes their D from below the bound, and with the key D a row is above
+    such a one only while it is above that one's bound.
     """
     if not entries:
         return []
@@ -90,27 +91,45 @@ def tie_groups(key: str, entries: list[Entry]) -> list[int]:
 def draw_intensity(units: ArrayLike, candidate: str, model: str | None) -> NDArray | None:
     """I_low (DRAWS,) from its values in units (members of the ensemble, replicas or blocks), A^3.
 
-    ln I_low follows Student's t over the units, around the value of one member. The member is drawn for all
-    candidates of a model together, because the error of a model is common to them. None if there are fewer
-    than two units or one is not positive.
+    ln I_low follows Student's t over the units and, for more than one member, over the members. The members
+    of a model share part of their error, so one set of member weights is drawn for all its candidates: the
+    difference of two of them then follows Student's t over the members' own differences (M - 1 degrees of
+    freedom), in which the common part is gone. The error that all members share with each other is not in it.
+    None if there are fewer than two units or one is not positive.
     """
     units = np.asarray(units, dtype=float)
     if units.ndim != 2 or units.shape[1] < 2 or not (units > 0).all():
         return None
-    members, logs = np.log(units.mean(axis=1)), np.log(units.mean(axis=0))
-    member = _generator(f"{model} {len(members)}").integers(len(members), size=DRAWS)
+    logs = np.log(units.mean(axis=0))
     error = logs.std(ddof=1) / math.sqrt(len(logs))
     noise = _generator(f"{candidate} I_low").standard_t(len(logs) - 1, size=DRAWS)
-    return np.exp(members[member] + error * noise)
+    members = np.log(units.mean(axis=1))
+    shift = _member_weights(model, len(members)) @ (members - members.mean()) if len(members) > 1 else 0.0
+    # One degree of freedom has draws beyond what a float holds.
+    return np.exp(np.clip(math.log(units.mean()) + shift + error * noise, -700, 700))
+
+
+def _member_weights(model: str | None, count: int) -> NDArray:
+    """Weights (DRAWS, count) that turn deviations from the members' mean into draws of the mean's error.
+
+    Multivariate t: weights @ deviations is standard error times Student's t of count - 1 degrees of freedom
+    for the deviations of one candidate and for the difference of two.
+    """
+    generator = _generator(f"{model} {count}")
+    normal = generator.standard_normal((DRAWS, count))
+    scale = np.sqrt(generator.chisquare(count - 1, size=DRAWS) / (count - 1))
+    return normal / scale[:, None] / math.sqrt(count * (count - 1))
 
 
 def draw_diffusivity(D: float, low: float, high: float, confidence: float, candidate: str) -> NDArray | None:
     """D (DRAWS,): ln D normal on each side of its value such that the interval has its confidence; cm^2/s.
 
-    D = 0 stays 0. None unless 0 < low <= D <= high < inf.
+    D = 0 (nothing jumped) with the bound high: exponential, which is what no event of a Poisson process says
+    of its rate, and below the bound with that confidence. None without a positive finite interval that holds
+    D, or without a bound.
     """
-    if D == 0:
-        return np.zeros(DRAWS)
+    if D == 0 and 0 < high < math.inf:
+        return high / -math.log(1 - confidence) * _generator(f"{candidate} D").standard_exponential(DRAWS)
     if not 0 < low <= D <= high < math.inf:
         return None
     normal = _generator(f"{candidate} D").standard_normal(DRAWS) / norm.ppf(0.5 + confidence / 2)
@@ -129,19 +148,31 @@ def _kept(key: str, upper: Entry, lower: Entry) -> float:
     if above is None or below is None:
         return 0.0
     if key == "D" and lower.D == 0:
-        return float(np.mean(above > lower.D_bound))
+        return float(np.mean(above > lower.D_bound)) if upper.D > 0 else 0.0
     return float(np.mean(above > below))
 
 
 def _places(entries: list[Entry]) -> NDArray:
-    """Place of each entry in the Pareto order of each draw, (DRAWS, n); a value without draws stays."""
+    """Place of each entry in the Pareto order of each draw, (DRAWS, n); a value without draws stays.
+
+    Rows where nothing jumped count as equal in D among themselves, and with D below their bounds against
+    others. A row's layer is one below the lowest of those that dominate it, all of which have its I_low or
+    more.
+    """
 
     def drawn(value: float, draws: NDArray | None) -> NDArray:
         return np.full(DRAWS, value) if draws is None else draws
 
-    I_low = np.array([drawn(entry.I_low, entry.I_low_draws) for entry in entries])
-    D = np.array([drawn(entry.D, entry.D_draws) for entry in entries])
-    places = np.empty((DRAWS, len(entries)), dtype=int)
-    for draw, place in enumerate(places):
-        place[best_first("pareto", I_low[:, draw], D[:, draw])] = np.arange(len(entries))
-    return places
+    I_low = np.array([drawn(entry.I_low, entry.I_low_draws) for entry in entries]).T
+    D = np.array([drawn(entry.D, entry.D_draws) for entry in entries]).T
+    still = np.broadcast_to([entry.D == 0 for entry in entries], D.shape)
+    brightest_first = np.lexsort((-D, -I_low), axis=1)
+    I_low, D, still = (np.take_along_axis(x, brightest_first, axis=1) for x in (I_low, D, still))
+    layers = np.ones(D.shape, dtype=int)
+    for i in range(1, len(entries)):
+        before, this = slice(0, i), slice(i, i + 1)
+        dominates = (D[:, before] >= D[:, this]) | (still[:, before] & still[:, this])
+        dominates &= (I_low[:, before] > I_low[:, this]) | (D[:, before] > D[:, this])
+        layers[:, i] += np.where(dominates, layers[:, before], 0).max(axis=1)
+    ordered = np.take_along_axis(brightest_first, np.argsort(layers, axis=1, kind="stable"), axis=1)
+    return np.argsort(ordered, axis=1)

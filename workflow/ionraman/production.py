@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ionraman import guards
+from ionraman.host import centre_displacement, host_centres
 from ionraman.protocol import Member, Protocol
 from ionraman.trajectory import trajectory_store
 
@@ -28,30 +28,32 @@ def production_record(member: Member, protocol: Protocol, cell_A: list) -> dict:
 
     Returns:
         status (complete or melted), reason, frames, steps (over all replicas), production_ps, drift_meV_atom (of the total
-        energy over the run, largest of the replicas), mean_temperature_K, host_displacement_A.
+        energy over the run, largest of the replicas), mean_temperature_K, temperature_replicas_K (mean of each), host_displacement_A
+        (None where the host has fewer than two centres).
     """
     store = trajectory_store(member.folder)
     arrays, _ = store.read("energy_eV", "temperature_K")
     energy = arrays["energy_eV"] / len(member.atoms)
     frames = energy.shape[1]
     slopes = np.polyfit(np.arange(frames), energy.T, 1)[0] if frames > 1 else np.zeros(len(energy))
-    centres = guards.host_centres(member.atoms.get_chemical_symbols(), member.mobile)
     first, last = store.ends("positions_A", round(MEAN_PS * 1000 / protocol.sampling_fs))
-    moved, limit = guards.centre_displacement(
-        first.mean(axis=1), last.mean(axis=1), np.array(cell_A), centres
-    )
-    molten = moved > limit
-    reason = (
-        f"The host's centres moved by {moved:.1f} A (rms of means over 1 ps), more than {limit:.1f} A: the host has "
-        "molten at this temperature."
+    start = member.atoms.copy()
+    start.set_cell(cell_A, scale_atoms=True)
+    centres = host_centres(start, member.mobile)
+    moved = centre_displacement(first.mean(axis=1), last.mean(axis=1), centres) if centres else None
+    molten = centres is not None and moved > centres.limit_A
+    reason = molten and (
+        f"The host's centres moved by {moved:.1f} A (rms of means over 1 ps), more than {centres.limit_A:.1f} A: the "
+        "host has molten at this temperature."
     )
     return {
         "status": "melted" if molten else "complete",
-        "reason": reason if molten else "",
+        "reason": reason or "",
         "frames": frames,
         "steps": frames * protocol.stride * protocol.replicas,
         "production_ps": frames * protocol.sampling_fs / 1000,
         "drift_meV_atom": float(np.abs(slopes).max() * frames * 1000),
         "mean_temperature_K": float(arrays["temperature_K"].mean()),
+        "temperature_replicas_K": arrays["temperature_K"].mean(axis=1).tolist(),
         "host_displacement_A": moved,
     }

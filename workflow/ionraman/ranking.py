@@ -13,8 +13,8 @@ missing.
 tie_group: neighbours whose order is less than 95 % probable, see ionraman.ordering.
 
 robust: true if the positions that R_low and r_low give a row, among the ranked rows of one window, both lie
-inside the positions taken by its tie group in the order of I_low alone. Empty where fewer than two rows can
-be compared.
+inside the positions taken by its tie group in the order of I_low alone. Empty where nothing can be told: a
+row without an interval of I_low, or one tie group that holds all rows of the window.
 
 trusted: whether the candidate's composition lies inside the training set of the models (`ionraman.trust`);
 trust_note says why not. Untrusted rows are ranked, and marked.
@@ -32,15 +32,17 @@ from ionraman.ordering import Entry, best_first, draw_diffusivity, draw_intensit
 
 KEYS = ("pareto", "I_low", "D")
 
+MOST_DRIFT_MEV_ATOM = 1.0
+"""Drift of the total energy over the run above which a row is marked."""
+
 _STATUSES = ("complete", "running", "pending", "unsupported", "unstable", "melted", "failed", "invalid")
 _EV_NM = 1239.841984
 
 _FIRST_COLUMNS = [
     *("rank", "tie_group", "candidate", "formula", "temperature_K", "status", "reason", "verdict"),
     *("D_cm2_s", "D_low", "D_high", "jumps", "nu1_cm", "I_low_A3", "I_low_low", "I_low_high"),
-    *("R_low", "r_low", "robust", "trusted", "alpha_spread", "steps"),
-    *("force_model_sha256", "alpha_model_sha256"),
-    *("layer", "rank_note", "trust_note"),
+    *("R_low", "r_low", "robust", "trusted", "alpha_spread", "T_run_K", "npt_settled", "npt_ps", "steps"),
+    *("force_model_sha256", "alpha_model_sha256", "layer", "rank_note", "trust_note", "notes"),
 ]
 _PARTS = {  # columns taken over unchanged, by the part of the summary that holds them
     "transport": ["verdict", "D_cm2_s", "D_low", "D_high", "jumps", "ions_jumped"],
@@ -50,7 +52,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
         *("alpha_spread", "floor_share", "resolution_cm", "nu_max_cm"),
     ],
     "dynamics": [
-        *("steps", "replicas", "production_ps", "timestep_fs", "mean_temperature_K", "drift_meV_atom"),
+        *("npt_settled", "npt_ps", "steps", "replicas", "production_ps", "timestep_fs", "drift_meV_atom"),
         *("seed", "device", "seconds", "force_model", "force_model_sha256"),
     ],
     "structure": [
@@ -60,7 +62,7 @@ _PARTS = {  # columns taken over unchanged, by the part of the summary that hold
 }
 _TYPES = dict.fromkeys(
     ("rank", "tie_group", "layer", "jumps", "ions_jumped", "steps", "replicas", "n_atoms", "seed"), "Int64"
-) | dict.fromkeys(("robust", "trusted", "near_resonance"), "boolean") | {"trust_note": "string"}
+) | dict.fromkeys(("robust", "trusted", "near_resonance", "npt_settled"), "boolean") | {"trust_note": "string"}
 
 
 def rank(
@@ -76,7 +78,8 @@ def rank(
     status and reason. Units are in the columns' names, otherwise as in the summaries (D_* in cm^2/s, I_low_*
     in A^3, chi_low in A^3 cm). rank and tie_group are empty for rows that are not ranked, and rank_note says
     why; layer is the Pareto layer (key "pareto"); D_ranked_cm2_s is the D of the order; near_resonance is
-    true where the gap is given and below 1.5 times the laser's energy. The rows that are not ranked follow by
+    true where the gap is given and below 1.5 times the laser's energy; T_run_K is the mean temperature of the
+    production over replicas; notes are warnings about the run, separated by "; ". The rows that are not ranked follow by
     status, temperature (the reference first) and name. The result does not depend on the order of the input.
 
     A summary may hold `trust` (trusted, reason), which becomes the columns trusted and trust_note.
@@ -147,10 +150,28 @@ def _row(summary: dict) -> dict:
     row |= {name: summary.get(name) for name in ("alpha_model", "alpha_model_sha256")}
     trust = summary.get("trust") or {}
     row |= {"trusted": trust.get("trusted"), "trust_note": trust.get("reason") or None}
+    row["T_run_K"] = (summary.get("dynamics") or {}).get("mean_temperature_K")
     row["D_ranked_cm2_s"] = _ranked_diffusivity(row)
     gap, laser = row["gap_eV"], row["laser_nm"]
     row["near_resonance"] = gap < 1.5 * _EV_NM / laser if gap is not None and laser is not None else None
+    row["notes"] = "; ".join(_notes(row, summary.get("marker") or {})) or None
     return row
+
+
+def _notes(row: dict, marker: dict) -> list[str]:
+    """Warnings about a run that has results."""
+    notes = []
+    if row["npt_settled"] is False:
+        notes.append(f"the cell had not settled after {row['npt_ps']:g} ps of NPT")
+    drift = row["drift_meV_atom"]
+    if drift is not None and abs(drift) > MOST_DRIFT_MEV_ATOM:
+        notes.append(f"energy drift of {drift:.2g} meV/atom exceeds {MOST_DRIFT_MEV_ATOM:g} meV/atom")
+    if marker.get("unit") == "block":
+        notes.append(
+            "intervals of the intensities over blocks, not replicas: too narrow if a line in the window is narrower "
+            "than the resolution"
+        )
+    return notes
 
 
 def _ranked_diffusivity(row: dict) -> float | None:
@@ -214,10 +235,10 @@ def _best_first(key: str, entries: list[Entry]) -> list[int]:
 
 def _mark_robust(rows: list[dict], entries: list[Entry]) -> None:
     """Set robust on rows that share a window."""
-    if len(rows) < 2:
-        return
     order = _best_first("I_low", entries)
     group_of_place = tie_groups("I_low", [entries[i] for i in order])
+    if len(set(group_of_place)) < 2:
+        return
 
     def group(name: str) -> dict[int, int]:
         """Tie group, in the order of I_low, of the place that a row takes by another quantity."""
@@ -226,5 +247,7 @@ def _mark_robust(rows: list[dict], entries: list[Entry]) -> None:
 
     own, by_share, by_reduced = group("I_low_A3"), group("R_low"), group("r_low")
     for i, row in enumerate(rows):
+        if entries[i].I_low_draws is None:
+            continue
         measured = row["R_low"] is not None and row["r_low"] is not None
         row["robust"] = measured and own[i] == by_share[i] == by_reduced[i]

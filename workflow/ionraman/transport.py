@@ -8,6 +8,7 @@ mean-squared displacement (MSD) over replicas; a point value is given for "diffu
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -17,6 +18,7 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from ionraman.charges import formal_states
 from ionraman.displacements import mobile_paths, msd_tensor
 from ionraman.jumps import RETURN_PS, NetJumps, find_sites, net_jumps
 from ionraman.slopes import choose_interval, kinisi_interval, lag_frames, replica_interval
@@ -53,7 +55,7 @@ class Diffusion:
     D_low: float
     D_high: float
     confidence: float
-    interval_from: str  # "kinisi", "replica slopes", "jump statistics", "bound" or ""
+    interval_from: str  # "kinisi", "replica slopes", "jump statistics[ and replica slopes]", "bound" or ""
     jumps: int | None  # net jumps over all replicas; None where the run is too short to see them
     jumps_per_replica: list[int] | None
     ions_jumped: int | None  # different ions; one that jumps in two replicas counts once
@@ -113,7 +115,7 @@ def diffusion(
     *,
     temperature_K: float | None = None,
     sites: ArrayLike | None = None,
-    charge_e: float = 1.0,
+    charge_e: float | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Diffusion:
@@ -122,7 +124,10 @@ def diffusion(
     diffusing: n_j >= 20 s net jumps by >= 5 different ions, >= 3 in each of >= 2 replicas, d ln MSD/d ln t
     >= 0.7 over the fitted lags, t-interval of the replica slopes above 0. Two guards keep out slow circling,
     which meets all of these for some periods: d ln MSD/d ln t <= 1.2 and a correlation factor >= 0.2.
-    few jumps: 0 < n_j < 20 s; interval from `jump_interval`.
+    few jumps: 0 < n_j < 20 s; interval from `jump_interval`, its upper end not below that of the slopes, (mean
+    slope + t_{.95,R-1} SE)/6. The conventions' formula has the jumps alone. It counts hops between sites;
+    ions that drift through a liquid-like crystal may leave few of them, and D then lay above it in up to 70 %
+    of synthetic runs.
     not diffusing: n_j = 0; D < max(3.00 s a^2/(6X), (mean slope + t_{.95,R-1} SE)/6).
     undetermined: the run is shorter than 10 ps (twice the 5 ps that confirm a net jump), a single replica where the
     criterion needs several, or n_j >= 20 s jumps that fail another criterion of "diffusing".
@@ -138,7 +143,8 @@ def diffusion(
         interval_ps: time between frames, at most 0.5.
         temperature_K: for conductivities; without it they are NaN.
         sites: (sites, 3) Cartesian, in the frame of the first replica, A; by default found from the data.
-        charge_e: charge of a mobile ion.
+        charge_e: charge of a mobile ion; by default its formal charge in the compound (`ionraman.charges`), without
+            which conductivities are NaN.
         confidence: of all intervals and bounds.
         seed: of kinisi's sampler.
 
@@ -192,7 +198,8 @@ def diffusion(
         return _result(record | bound, "not diffusing", f"No net jump in {ion_time / 1000:.3g} ion ns.")
     needed = MINIMUM_EVENTS * jumps.together
     if jumps.count < needed:
-        record |= {"D_low": jump_low, "D_high": jump_high, "interval_from": "jump statistics"}
+        source = "jump statistics and replica slopes" if upper > jump_high else "jump statistics"
+        record |= {"D_low": jump_low, "D_high": float(np.fmax(jump_high, upper)), "interval_from": source}
         return _result(record, "few jumps", f"{jumps.count} net jumps were seen; a value needs {needed}.")
     objection = _objection(record)
     if objection:
@@ -206,6 +213,8 @@ def diffusion(
     record["D_eigenvalues_cm2_s"] = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]).tolist()
     record |= _collective(paths, interval_ps, low, high, record["D_cm2_s"])
     if temperature_K is not None:
+        if charge_e is None:
+            charge_e = float((formal_states(Counter(species)) or {}).get(mobile, math.nan))
         record |= _conductivities(record, ions / abs(np.linalg.det(cell)), temperature_K, charge_e)
     return _result(record, "diffusing", f"{jumps.count} net jumps by {jumps.ions} ions, the mean-squared "
                    f"displacement grows as t^{record['log_slope']:.2f}, the replica slopes exclude zero.")

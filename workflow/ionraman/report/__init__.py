@@ -104,6 +104,8 @@ def _table_row(row: dict, tied: dict[int, dict], exponent: int, reference_temper
     first, last = tied[row["tie_group"]].values() if ranked else (None, None)
     told = ranked or (row["status"] == "complete" and row["temperature_K"] == reference_temperature_K)
     notes = [row["reason"], row["rank_note"] if told else None]
+    if words.known(row.get("notes")):  # not in tables of earlier versions
+        notes += row["notes"].split("; ")
     if row["near_resonance"] is True:
         notes.append(f"gap {row['gap_eV']:g} eV: near resonance")
     intensity = [row[name] for name in ("I_low_A3", "I_low_low", "I_low_high")]

@@ -126,6 +126,26 @@ class _Runs:
         found = [values.get("I_low_members") or [] for values in self.parts("marker")]
         return [", ".join(number(x) for x in these) if len(these) > 1 else "–" for these in found]
 
+    def equilibration(self) -> list[str]:
+        """Length of NPT and whether the mean cell had settled."""
+        said = {True: "; cell settled", False: "; cell not settled"}
+        return [
+            number(values.get("npt_ps")) + said.get(values.get("npt_settled"), "")
+            for values in self.parts("dynamics")
+        ]
+
+    def replica_temperatures(self) -> list[str]:
+        found = [values.get("temperature_replicas_K") or [] for values in self.parts("dynamics")]
+        return [f"{min(these):.0f} to {max(these):.0f}" if these else "–" for these in found]
+
+    def haven(self) -> list[str]:
+        """Haven ratio with the error of D_sigma, which is by far the larger one."""
+        found = [(x.get("haven_ratio"), x.get("D_sigma_relative_error")) for x in self.parts("transport")]
+        return [
+            f"{ratio:.2g} ± {ratio * error:.1g}" if known(ratio) and known(error) else number(ratio, 2)
+            for ratio, error in found
+        ]
+
     def model(self, sources: list[dict], kind: str) -> list[str]:
         names = [source.get(f"{kind}_model") for source in sources]
         hashes = [(source.get(f"{kind}_model_sha256") or "no hash")[:12] for source in sources]
@@ -139,6 +159,7 @@ class _Runs:
             ("Status", self.column(lambda row: row["status"])),
             ("Reason", self.column(lambda row: row["reason"] if known(row["reason"]) else "")),
             ("Ranking", self.column(_ranking)),
+            ("Warnings", self.column(lambda row: row["notes"] if known(row.get("notes")) else "")),
             ("Verdict", self.column(lambda row: row["verdict"] if known(row["verdict"]) else "–")),
             (f"D, cm²/s{interval}", self.column(diffusivity)),
             ("Why this verdict", self.value("transport", "reason")),
@@ -146,7 +167,7 @@ class _Runs:
             ("Net jumps; ions that jumped", self.joined("transport", "jumps", "ions_jumped")),
             ("Slope of ln MSD against ln t", self.value("transport", "log_slope")),
             (f"Conductivity if ions move independently, mS/cm{interval}", self.interval("sigma_NE")),
-            ("Haven ratio", self.value("transport", "haven_ratio")),
+            ("Haven ratio, one standard error", self.haven()),
             ("Window from, cm⁻¹", self.value("marker", "nu1_cm")),
             (f"I_low, Å³{interval}", self.bounded("I_low_A3", "I_low")),
             *((f"I up to {edge:g} cm⁻¹, Å³{interval}", self.window(edge)) for edge in self.edges()),
@@ -159,9 +180,11 @@ class _Runs:
             ("Segments; their length, ps", self.joined("marker", "n_segments", "segment_ps")),
             ("Resolution, cm⁻¹", self.value("marker", "resolution_cm", 2)),
             ("Replicas; length of each, ps", self.joined("dynamics", "replicas", "production_ps")),
+            ("NPT, ps", self.equilibration()),
             ("Time step; sampling, fs", self.joined("dynamics", "timestep_fs", "sampling_fs")),
             ("Steps", self.column(lambda row: f"{row['steps']:,}" if known(row["steps"]) else "–")),
             ("Mean temperature, K", self.value("dynamics", "mean_temperature_K", 4)),
+            ("Mean temperature of single replicas, K", self.replica_temperatures()),
             ("Energy drift, meV/atom", self.value("dynamics", "drift_meV_atom", 2)),
             ("Mean cell, Å; °", cells),
             ("Volume, Å³", self.value("dynamics", "volume_A3", 5)),

@@ -93,7 +93,7 @@ def _times(exponent: int) -> str:
 
 
 def diffusivity(row: dict) -> str:
-    """D with its interval, the interval alone for few jumps, a bound where nothing jumped."""
+    """D with its interval, the interval alone for few jumps, a bound where nothing jumped or nothing was settled."""
     match row["verdict"]:
         case "diffusing":
             return with_interval(row["D_cm2_s"], row["D_low"], row["D_high"])
