@@ -23,14 +23,14 @@ def watch(logs: Path = SLURM_LOGS) -> None:
     job = os.environ.get("SLURM_JOB_ID", "")
     found = sorted(logs.rglob(f"{job}.log"), key=lambda path: path.stat().st_mtime) if job else []
     if found:
-        threading.Thread(target=_watch, args=(found[-1], job), daemon=True).start()
+        seen = found[-1].stat().st_size  # a job that was queued again may find the line of its earlier life
+        threading.Thread(target=_watch, args=(found[-1], seen, job), daemon=True).start()
 
 
-def _watch(log: Path, job: str) -> None:
+def _watch(log: Path, seen: int, job: str) -> None:
     cancelled = re.compile(
         rf"^slurmstepd\S*: error: \*\*\* (JOB|STEP) {job}\b.* CANCELLED".encode(), re.MULTILINE
     )
-    seen = log.stat().st_size  # a job that was queued again may find the line of its earlier life
     pause = threading.Event()
     while not pause.wait(EVERY_S):
         try:
