@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from ionraman import cancellation
 from ionraman.attempts import Attempt, recorded, sentence
 from ionraman.lease import Lease, held
 from ionraman.trajectory import CorruptSegment, read_json, write_json
@@ -110,6 +111,7 @@ def run_pack(main: Callable[[Lease, Attempt], None], arguments: argparse.Namespa
         with recorded(folder, stage) as attempt:
             main(lease, attempt)
 
+    cancellation.watch()
     with held(folder) as lease:
         recording_failure(attempted, [run_folder(arguments.folder, run) for run in arguments.members], stage)
 

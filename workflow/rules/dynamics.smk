@@ -19,7 +19,7 @@ rule dynamics:
         mem_mb=lambda w: pack_memory_mb(w.pack, "dynamics"),
     log:
         f"{FOLDER}/logs/dynamics/{{pack}}.log",
-    # exec: a shell in between would die of the scheduler's SIGTERM, and its child with it, before it has saved itself
+    # exec: a shell in between would die of a SIGTERM, and its child with it, before that has saved itself
     shell:
         "exec python scripts/dynamics.py {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"

@@ -16,7 +16,7 @@ rule polarizability:
         mem_mb=lambda w: pack_memory_mb(w.pack, "polarizability"),
     log:
         f"{FOLDER}/logs/polarizability/{{pack}}.log",
-    # exec: a shell in between would die of the scheduler's SIGTERM, and its child with it, before it has saved itself
+    # exec: a shell in between would die of a SIGTERM, and its child with it, before that has saved itself
     shell:
         "exec python scripts/polarizability.py {input:q} {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"
