@@ -143,8 +143,8 @@ def diffusion(
         interval_ps: time between frames, at most 0.5.
         temperature_K: for conductivities; without it they are NaN.
         sites: (sites, 3) Cartesian, in the frame of the first replica, A; by default found from the data.
-        charge_e: charge of a mobile ion; by default its formal charge in the compound (`ionraman.charges`), without
-            which conductivities are NaN.
+        charge_e: charge of a mobile ion; by default its formal charge in the compound (`ionraman.charges`),
+            without which conductivities are NaN.
         confidence: of all intervals and bounds.
         seed: of kinisi's sampler.
 
