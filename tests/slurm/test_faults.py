@@ -239,7 +239,12 @@ def repaired(broken):
     alpha = polarizability_store(runs["node"]).paths()[3]
     alpha.write_bytes(b"")
     for name, stage in (("killed", "dynamics"), ("walltime", "dynamics"), ("node", "polarizability")):
-        (packs / f"{campaign.pack_of(name)}.{stage}.json").unlink()
+        for seal in (
+            packs / f"{campaign.pack_of(name)}.{stage}.json",
+            runs[name] / f"{stage}.json",
+            runs[name] / "summary.json",
+        ):
+            seal.unlink()
     assert campaign.finish(campaign.launch()) == 0, campaign.said()
     return campaign
 
