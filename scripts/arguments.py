@@ -99,7 +99,8 @@ def discard_seals(segment: Path) -> None:
     for entry in read_json(folder / "campaign.json")["runs"]:
         if run_folder(folder, (entry["candidate"], entry["temperature_K"])) == run:
             (folder / "packs" / f"{entry['pack']}.{stage}.json").unlink(missing_ok=True)
-    (run / f"{stage}.json").unlink(missing_ok=True)
+    for name in (stage, "summary"):  # without the summary, Snakemake would not miss the seals
+        (run / f"{name}.json").unlink(missing_ok=True)
     print(f"{segment} is computed again when the campaign is launched again.", flush=True)
 
 
