@@ -12,7 +12,7 @@ ALKALI_OVERLAP = 0.6
 """The same between two alkali ions, whose covalent radii (1.66 A for Na, Cordero et al. 2008) are those of the metal, far above the
 ionic ones: in 24 frames of the teacher at 900 K two Na already come within 2.42 A, and 0.7 of the sum would be 2.32 A."""
 
-_ALKALI = (3, 11, 19, 37, 55)
+ALKALI = (3, 11, 19, 37, 55)
 
 HOT = 3.0
 """Highest allowed temperature as a multiple of the target."""
@@ -46,7 +46,7 @@ def blown_up(state, target_K: torch.Tensor, temperature_K: torch.Tensor, neighbo
     vector = state.wrap_positions[pairs[1]] - state.wrap_positions[pairs[0]]
     vector = vector + torch.einsum("pi,pij->pj", shift.to(state.dtype), state.row_vector_cell[system])
     share = vector.norm(dim=1) / (radii[pairs[0]] + radii[pairs[1]])
-    alkali = torch.isin(state.atomic_numbers, torch.tensor(_ALKALI, device=state.device))
+    alkali = torch.isin(state.atomic_numbers, torch.tensor(ALKALI, device=state.device))
     limit = torch.where(alkali[pairs[0]] & alkali[pairs[1]], ALKALI_OVERLAP, OVERLAP)
     for pair in torch.nonzero(share < limit).flatten().tolist():
         index = int(system[pair])

@@ -19,7 +19,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 from ase.optimize import FIRE
 
-from ionraman.guards import HOT, OVERLAP
+from ionraman.guards import ALKALI, ALKALI_OVERLAP, HOT, OVERLAP
 from ionraman.training.settings import Sample, Validate
 
 WAVENUMBER = 521.4709
@@ -251,7 +251,9 @@ def _unphysical(atoms: Atoms, target_K: float) -> str:
     reach = 2 * OVERLAP * covalent_radii[atoms.numbers].max()
     first, second, distance = neighbor_list("ijd", atoms, reach)
     share = distance / (covalent_radii[atoms.numbers[first]] + covalent_radii[atoms.numbers[second]])
-    if len(share) and share.min() < OVERLAP:
+    alkali = np.isin(atoms.numbers, ALKALI)
+    share = share / np.where(alkali[first] & alkali[second], ALKALI_OVERLAP, OVERLAP)
+    if len(share) and share.min() < 1:
         k = int(np.argmin(share))
         return f"{atoms.symbols[first[k]]} and {atoms.symbols[second[k]]} came within {distance[k]:.2f} A"
     return ""
