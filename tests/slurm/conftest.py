@@ -31,7 +31,7 @@ class SlurmCampaign(Campaign):
         super().__init__(folder, root)
         self.root, self.shipped = root, root / "profiles" / profile / "config.yaml"
         self.config["dynamics"] |= SHORT
-        self.config["raman"] = {"laser_nm": 785, "nu2_cm": 400}
+        self.config["raman"] = {"laser_nm": 785, "nu2_cm": 180}
         self.edits: dict = {}
         self.resources: dict[str, str] = {}
         self.environment: dict[str, str] = {}

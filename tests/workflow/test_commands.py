@@ -16,9 +16,9 @@ from .conftest import Campaign
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, root):
     campaign = Campaign(tmp_path_factory.mktemp("finished"), root)
-    campaign.config["dynamics"] |= {"production_ps": 1.0, "replicas": 3, "npt_ps": 0.04, "npt_limit_ps": 0.04}
+    campaign.config["dynamics"] |= {"production_ps": 2.0, "replicas": 3, "npt_ps": 0.04, "npt_limit_ps": 0.04}
     campaign.config["compute"]["pack_size"] = 2
-    campaign.config["raman"]["nu2_cm"] = 400  # 1 ps resolves 200 cm^-1
+    campaign.config["raman"]["nu2_cm"] = 180  # 2 ps resolve 100 cm^-1
     campaign.add("one", "structures/NaCl.cif")
     campaign.add("two", "structures/NaCl.cif")
     done = campaign.run(program="scripts/run.py")
@@ -92,7 +92,7 @@ def test_export_holds_what_a_paper_needs(finished, tmp_path):
         "2 candidates at 800 K (2 runs",
         "3 replicas",
         "time step of 2 fs",
-        "run at constant energy for 1 ps",
+        "run at constant energy for 2 ps",
     ):
         assert words in text
     cited = {key for group in re.findall(r"\[([A-Z][^\]]+)\]", text) for key in group.split(", ")}
@@ -133,12 +133,12 @@ def test_extend_one_of_a_pack_computes_its_new_frames_only(campaign):
     before = {name: segments(campaign, name) for name in ("one", "two")}
     done = command(campaign, "extend", "two", "--ps", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "two: production_ps 1 -> 1.5" in done.stdout
+    assert "two: production_ps 2 -> 2.5" in done.stdout
     table = (campaign.folder / "config/tiny.tsv").read_text()
-    assert "two\tstructures/NaCl.cif\tNa\t\tproduction_ps=1.5\n" in table
+    assert "two\tstructures/NaCl.cif\tNa\t\tproduction_ps=2.5\n" in table
     after = {name: segments(campaign, name) for name in ("one", "two")}
     assert after["one"] == before["one"]
     assert {key: after["two"][key] for key in before["two"]} == before["two"]
     assert campaign.summary("two")["dynamics"]["frames"] == 150
     assert campaign.summary("one")["dynamics"]["frames"] == 100
-    assert campaign.summary("two")["transport"]["run_ps"] == pytest.approx(1.5, abs=0.02)
+    assert campaign.summary("two")["transport"]["run_ps"] == pytest.approx(2.5, abs=0.02)
