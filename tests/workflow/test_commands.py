@@ -139,6 +139,6 @@ def test_extend_one_of_a_pack_computes_its_new_frames_only(campaign):
     after = {name: segments(campaign, name) for name in ("one", "two")}
     assert after["one"] == before["one"]
     assert {key: after["two"][key] for key in before["two"]} == before["two"]
-    assert campaign.summary("two")["dynamics"]["frames"] == 150
-    assert campaign.summary("one")["dynamics"]["frames"] == 100
+    assert campaign.summary("two")["dynamics"]["frames"] == 250
+    assert campaign.summary("one")["dynamics"]["frames"] == 200
     assert campaign.summary("two")["transport"]["run_ps"] == pytest.approx(2.5, abs=0.02)
