@@ -84,7 +84,7 @@ def test_export_holds_what_a_paper_needs(finished, tmp_path):
     assert header.startswith("wavenumber [cm^-1],S_a [A^3 per cm^-1],")
     frames = read(tmp_path / "trajectories/one_800K_replica3.extxyz", ":")
     arrays, metadata = trajectory_store(finished.results / "runs/one/800K").read()
-    assert len(frames) == 100 and frames[1].info["time_ps"] == pytest.approx(0.01)
+    assert len(frames) == 200 and frames[1].info["time_ps"] == pytest.approx(0.01)
     assert np.allclose([atoms.positions for atoms in frames], arrays["positions_A"][2], atol=1e-5)
     assert np.allclose(frames[0].cell.array, metadata["cell_A"], atol=1e-6)
     text = (tmp_path / "methods.md").read_text()
