@@ -129,25 +129,31 @@ def load(
     return progress, state
 
 
-def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Progress, MDState]:
-    """The members `chosen`, by their place in the stored list; what belongs to the others is dropped."""
-    kept = [position for position, index in enumerate(progress.alive) if index in chosen]
+def keep_alive(progress: Progress, state: MDState, kept: list[int]) -> MDState:
+    """The state of the members at the places `kept` among those alive; `progress` follows. With none, the batch is done."""
     repeat = state.n_systems // max(len(progress.alive), 1)
-    progress.records = [progress.records[index] for index in chosen]
-    progress.names = [progress.names[index] for index in chosen] if progress.names else []
+    progress.alive = [progress.alive[position] for position in kept]
     if not kept:
-        progress.alive, progress.stage = [], "done"
-        return progress, state
+        progress.stage = "done"
+        return state
     systems = [position * repeat + replica for position in kept for replica in range(repeat)]
-    if progress.cells:
-        progress.cells = [cells[kept] for cells in progress.cells]
+    progress.cells = [cells[kept] for cells in progress.cells]
     atoms = np.isin(state.system_idx.cpu().numpy(), systems)
     progress.lines = [velocities[atoms] for velocities in progress.lines]
     progress.starts = [fractional[atoms] for fractional in progress.starts]
-    progress.alive = [chosen.index(progress.alive[position]) for position in kept]
     generator = state.rng
     state = state[systems]
     state.rng = generator
+    return state
+
+
+def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Progress, MDState]:
+    """The members `chosen`, by their place in the stored list; what belongs to the others is dropped."""
+    kept = [position for position, index in enumerate(progress.alive) if index in chosen]
+    state = keep_alive(progress, state, kept)
+    progress.records = [progress.records[index] for index in chosen]
+    progress.names = [progress.names[index] for index in chosen] if progress.names else []
+    progress.alive = [chosen.index(index) for index in progress.alive]
     return progress, state
 
 

@@ -31,7 +31,8 @@ from ionraman.equilibration import cell_settled, symmetric_cell
 from ionraman.potentials import Potential
 from ionraman.production import production_record, record_file
 from ionraman.protocol import Member, Protocol, digest
-from ionraman.trajectory import polarizability_store, trajectory_store, write_json
+from ionraman.segments import Frames
+from ionraman.trajectory import polarizability_store, write_json
 from ionraman.units import KB_EV
 
 FS = MetalUnits.time / 1000.0
@@ -74,7 +75,8 @@ class Engine:
         self.names = [member.key for member in members]
         self.device, self.dtype, self.should_stop, self.on_saved = device, dtype, should_stop, on_saved
         self.digests = [digest(member, protocol, potential.sha256) for member in members]
-        self.stores = [trajectory_store(member.folder) for member in members]
+        self.frames = Frames(members, self.digests, protocol, str(device))
+        self.stores = self.frames.stores
         self._models: dict[bool, torch.nn.Module] = {}
         self._reported, self._saved = 0.0, None
 
@@ -309,13 +311,7 @@ class Engine:
         temperature = self._temperatures_K()
         freedom = 3 * (torch.bincount(self.state.system_idx) - 1).clamp(min=1)
         energy = self.state.energy.double() + (0.5 * freedom * KB_EV * temperature).double()
-        self.frames.append(
-            (
-                self.state.positions.to(torch.float32).cpu().numpy().copy(),
-                energy.cpu().numpy(),
-                temperature.double().cpu().numpy(),
-            )
-        )
+        self.frames.add(self.state.positions, energy, temperature)
 
     def _after_step(self) -> None:
         self.progress.step += 1
@@ -349,7 +345,6 @@ class Engine:
 
     def _drop(self, lost: dict[int, tuple[str, str]]) -> None:
         """Take members out of the batch: place among those alive -> status and reason."""
-        repeat = self.state.n_systems // len(self.progress.alive)
         self._save()
         for position, (status, reason) in sorted(lost.items()):
             index = self.progress.alive[position]
@@ -357,20 +352,7 @@ class Engine:
             record |= {"status": status, "reason": reason}
             self._finish(index)
         keep = [p for p in range(len(self.progress.alive)) if p not in lost]
-        self.progress.alive = [self.progress.alive[p] for p in keep]
-        if not keep:
-            self.progress.stage = "done"
-            self._save(checkpoint_only=True)
-            return
-        generator = self.state.rng
-        if self.progress.cells:
-            self.progress.cells = [cells[keep] for cells in self.progress.cells]
-        systems = [p * repeat + r for p in keep for r in range(repeat)]
-        mask = np.isin(self.state.system_idx.cpu().numpy(), systems)
-        self.progress.lines = [velocity[mask] for velocity in self.progress.lines]
-        self.progress.starts = [fractional[mask] for fractional in self.progress.starts]
-        self.state = self.state[systems]
-        self.state.rng = generator
+        self.state = checkpoint.keep_alive(self.progress, self.state, keep)
         self._save(checkpoint_only=True)
 
     def _done_steps(self) -> int:
@@ -417,8 +399,10 @@ class Engine:
         )
 
     def _save(self, checkpoint_only: bool = False, stage: str | None = None) -> None:
-        if not checkpoint_only and self.frames:
-            self._write_segments()
+        if not checkpoint_only:
+            alive = self.progress.alive
+            cells = [self.progress.records[index].get("mean_cell_A") for index in alive]
+            self.frames.write(alive, cells, self.state.system_idx.cpu().numpy())
         self.progress.seconds += time.monotonic() - self.clock
         self.clock = time.monotonic()
         for record in self.progress.records:
@@ -429,58 +413,26 @@ class Engine:
         self._saved = where
         self.on_saved(self._done_steps())
 
-    def _write_segments(self) -> None:
-        positions = np.array([frame[0] for frame in self.frames])
-        energies, temperatures = (np.array([frame[k] for frame in self.frames]) for k in (1, 2))
-        system = self.state.system_idx.cpu().numpy()
-        replicas = self.protocol.replicas
-        for position, index in enumerate(self.progress.alive):
-            member, record = self.members[index], self.progress.records[index]
-            chosen = (system // replicas) == position
-            own = positions[:, chosen].reshape(len(positions), replicas, len(member.atoms), 3).swapaxes(0, 1)
-            systems = slice(position * replicas, (position + 1) * replicas)
-            metadata = {
-                "species": member.atoms.get_chemical_symbols(),
-                "masses_u": member.atoms.get_masses().tolist(),
-                "mobile": member.mobile,
-                "cell_A": record["mean_cell_A"],
-                "temperature_K": member.temperature_K,
-                "timestep_fs": self.protocol.timestep_fs,
-                "sampling_fs": self.protocol.sampling_fs,
-                "seed": self.protocol.seed,
-                "digest": self.digests[index],
-                "versions": {"torch": torch.__version__, "torch_sim": ts.__version__},
-                "device": str(self.device),
-            }
-            arrays = {
-                "positions_A": np.ascontiguousarray(own),
-                "energy_eV": energies[:, systems].T,
-                "temperature_K": temperatures[:, systems].T,
-            }
-            self.stores[index].append(self.first_frame, arrays, metadata)
-        self.first_frame += len(self.frames)
-        self.frames = []
-
     def _restore(self) -> bool:
         """Take up the latest checkpoint whose frames are all on disk and readable."""
-        self.frames: list[tuple] = []
-        self.first_frame, checked = 0, False
+        checked = False
         for name in (checkpoint.LATEST, checkpoint.PREVIOUS, checkpoint.START):
             stored = checkpoint.load(self.folder / name, self.names, self.digests, self.device)
             if stored is None:
                 continue
             self.progress, self.state = stored
-            if self.progress.stage != "production":
-                self.first_frame = 0
-            else:
+            first = 0
+            if self.progress.stage == "production":
                 if not checked:
                     for store in self.stores:
                         store.set_aside_damaged()
                     checked = True
-                self.first_frame = -(-self.progress.step // self.protocol.stride)
-                if any(self.stores[index].frames() < self.first_frame for index in self.progress.alive):
+                first = -(-self.progress.step // self.protocol.stride)
+                if any(self.stores[index].frames() < first for index in self.progress.alive):
                     continue
             for member in self.members:
-                polarizability_store(member.folder).drop_from(self.first_frame)
+                polarizability_store(member.folder).drop_from(first)
+            self.frames.begin(first)
             return True
+        self.frames.begin(0)
         return False

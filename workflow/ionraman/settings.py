@@ -105,7 +105,7 @@ class Dynamics(Group):
     )
     relax_steps: int = Field(300, ge=0, description="most steps of the relaxation")
     relax_fmax_eV_A: float = Field(0.02, gt=0, le=1, description="largest force left by the relaxation, eV/A")
-    npt_ps: float = Field(10.0, ge=0, description="equilibration at the temperature and zero pressure, ps")
+    npt_ps: float = Field(10.0, ge=0.02, description="equilibration at the temperature and zero pressure, ps")
     npt_limit_ps: float = Field(
         10.0, ge=0, description="end of an equilibration whose cell has not settled, ps"
     )
