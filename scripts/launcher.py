@@ -44,12 +44,14 @@ TESTS = {
     "physics": ["tests/physics"],
     "workflow": ["tests/workflow"],
     "browser": ["tests/browser"],
-    "slurm": ["tests/slurm"],
     "train": ["tests/train"],
+    "": ["tests/unit", "tests/physics", "tests/workflow"],
 }
-TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
+SLURM = ["tests/slurm"]
 # Of the tests on SLURM the campaign; the faults, half an hour of waiting for nodes to die, have their own word.
-TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm/test_campaign.py", "tests/train"]
+SLURM_IN_ALL = ["tests/slurm/test_campaign.py"]
+PARALLEL = ["-n", "2", "--dist", "loadfile"]
+"""Two files of tests at a time; the tests of a file share what they compute."""
 
 
 def setup(torch: str | None, tests: bool) -> Path:
@@ -95,6 +97,18 @@ def run(command: list) -> None:
         sys.exit(f"Setting up failed: {' '.join(map(str, command))} ended with {finished.returncode}.")
 
 
+def test(python: Path, word: str, options: list[str]) -> None:
+    """Run pytest; the tests on SLURM by themselves, because there is one cluster."""
+    runs = []
+    if word != "slurm":
+        folders = [*TESTS[""], *TESTS["browser"], *TESTS["train"]] if word == "all" else TESTS[word]
+        runs.append([*PARALLEL, *folders])
+    if word in ("slurm", "all"):
+        runs.append(SLURM if word == "slurm" else SLURM_IN_ALL)
+    codes = [subprocess.run([python, "-m", "pytest", *run, *options]).returncode for run in runs]
+    sys.exit(max(codes))
+
+
 def option(arguments: list[str], name: str) -> str | None:
     """Take `name VALUE` out of the arguments."""
     if name not in arguments:
@@ -114,8 +128,8 @@ def main(program: str, arguments: list[str]) -> None:
     own_setup = "--no-setup" in arguments
     arguments = [argument for argument in arguments if argument != "--no-setup"]
     word = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    if program == "test" and word not in TESTS:
-        sys.exit(f"scripts/test {word}: found {word!r}; allowed: {', '.join(filter(None, TESTS))}.")
+    if program == "test" and word not in (*TESTS, "slurm", "all"):
+        sys.exit(f"scripts/test {word}: found {word!r}; allowed: {', '.join(filter(None, TESTS))}, slurm, all.")
     if own_setup:
         python = Path(shutil.which("python") or sys.executable)
     else:
@@ -127,7 +141,7 @@ def main(program: str, arguments: list[str]) -> None:
     if program == "benchmark":
         os.execv(python, [str(python), "scripts/benchmark.py", *arguments])
     if program == "test":
-        os.execv(python, [str(python), "-m", "pytest", *TESTS[word], *arguments[1 if word else 0 :]])
+        test(python, word, arguments[1 if word else 0 :])
     if word == "setup":
         print(f"Ready: {python}")
     elif word in COMMANDS:

@@ -180,8 +180,8 @@ def test_runs_and_settings(project):
         row("a", "structures/NaCl.cif", "Na", "", "", "production_ps=200; replicas=5; batch_atoms=null"),
         row("b", "structures/NaCl.cif", "Na", "", "300; 450.5", "dynamics.seed=3; allow_charged=true"),
     )
-    campaign = load_campaign({"temperatures_K": [600, 800.0], "polarizability": {"batch_atoms": 64}}, project)
-    assert campaign.runs() == [("a", 600.0), ("a", 800.0), ("b", 300.0), ("b", 450.5)]
+    campaign = load_campaign({"temperatures_K": [600, 900.0], "polarizability": {"batch_atoms": 64}}, project)
+    assert campaign.runs() == [("a", 600.0), ("a", 900.0), ("b", 300.0), ("b", 450.5)]
     assert campaign.setting("a", "dynamics.production_ps") == 200.0
     assert isinstance(campaign.setting("a", "dynamics.production_ps"), float)
     assert campaign.setting("a", "dynamics.replicas") == 5

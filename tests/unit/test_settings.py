@@ -88,7 +88,7 @@ def test_numbers_have_one_type():
         ({"temperatures_K": 300}, "temperatures_K", "300", "a list of at least 1, each a number at least 1"),
         ({"temperatures_K": [300, 300.0]}, "temperatures_K", "300 twice", "each temperature once"),
         ({"temperatures_K": [300.00001]}, "temperatures_K", "300.00001", "six significant digits"),
-        ({"temperatures_K": [300]}, "reference_temperature_K", "800", "one of temperatures_K (300)"),
+        ({"temperatures_K": [300]}, "reference_temperature_K", "900", "one of temperatures_K (300)"),
         ({"raman": {"nu2_cm": 4}}, "raman.nu2_cm", "4", "more than nu1_cm, 5"),
         ({"ranking": {"key": "best"}}, "ranking.key", "'best'", "one of pareto, I_low, D"),
         ({"compute": {"device": "gpu"}}, "compute.device", "'gpu'", "one of auto, cpu, cuda"),

@@ -150,10 +150,10 @@ def test_finished_packs_count_as_measured(project):
     root, load = project
     folder = root / "results/own/packs"
     folder.mkdir(parents=True)
-    (folder / "0001.tsv").write_text("candidate\ttemperature_K\ngood\t800\n")
-    write_json(folder / "0001.dynamics.json", {"good:800": {"seconds": 7200}})
+    (folder / "0001.tsv").write_text("candidate\ttemperature_K\ngood\t900\n")
+    write_json(folder / "0001.dynamics.json", {"good:900": {"seconds": 7200}})
     assert survey(load(), root).spent_h == {}
-    write_json(folder / "0001.polarizability.json", {"good:800": {"seconds": 3600}})
+    write_json(folder / "0001.polarizability.json", {"good:900": {"seconds": 3600}})
     found = survey(load(), root)
     assert found.spent_h == {"0001": 3} and found.total_h == pytest.approx(3)
 

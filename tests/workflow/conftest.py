@@ -27,6 +27,8 @@ class Campaign:
             "campaign": "tiny",
             "select": {"names": [], "tags": []},
             "candidates": "config/tiny.tsv",
+            "temperatures_K": [800],
+            "reference_temperature_K": 800,
             "structure": {"min_image_A": 5, "max_atoms": 8},
             "dynamics": dict(DYNAMICS),
             "compute": {"pack_size": 1},

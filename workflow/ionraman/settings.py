@@ -110,7 +110,7 @@ class Dynamics(Group):
         10.0, ge=0, description="end of an equilibration whose cell has not settled, ps"
     )
     nvt_ps: float = Field(2.0, ge=0.2, description="equilibration of the replicas in the mean cell, ps")
-    production_ps: float = Field(26.7, ge=0.2, description="length of each replica, ps")
+    production_ps: float = Field(44.0, ge=0.2, description="length of each replica, ps")
     replicas: int = Field(
         4, ge=1, le=1000, description="independent production runs; intervals need 3, better 5"
     )
@@ -191,8 +191,8 @@ class Settings(Group):
     candidates: RelativePath = Field("config/candidates.tsv", description="the candidate table")
     select: Select = Field(default_factory=Select, description="rows of the table that are run")
     models: Models = Field(default_factory=Models, description="force field and polarizability model")
-    temperatures_K: Temperatures = Field([800.0], min_length=1, description="temperatures, K")
-    reference_temperature_K: Temperature = Field(800.0, description="temperature of the ranking, K")
+    temperatures_K: Temperatures = Field([900.0], min_length=1, description="temperatures, K")
+    reference_temperature_K: Temperature = Field(900.0, description="temperature of the ranking, K")
     confidence: float = Field(0.95, ge=0.5, le=0.999, description="two-sided confidence of every interval")
     structure: Structure = Field(default_factory=Structure, description="simulation cells")
     dynamics: Dynamics = Field(default_factory=Dynamics, description="molecular dynamics")
