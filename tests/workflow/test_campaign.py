@@ -101,6 +101,16 @@ def test_a_new_row_plans_itself_and_the_ranking(campaign, finished):
     assert len([job for job in planned if job.startswith("dynamics")]) == 1
 
 
+def test_results_may_lie_on_another_disk(campaign, finished, tmp_path):
+    campaign.config["results"] = str(tmp_path / "scratch")
+    planned = campaign.planned()
+    done = campaign.run("-n", "--summary")
+    campaign.config["results"] = "results"
+    assert len(planned) > 5 and str(tmp_path / "scratch/tiny/ranking.csv") in done.stdout
+    assert not (tmp_path / "scratch/tiny/ranking.csv").exists()
+    assert (tmp_path / "scratch/tiny/packs/0001.tsv").exists()
+
+
 def test_settings_of_the_marker_leave_the_dynamics_alone(campaign, finished):
     campaign.config["raman"]["laser_nm"] = 532
     planned = {job.split()[0] for job in campaign.planned()}

@@ -71,6 +71,13 @@ RelativePath = Annotated[
     str,
     Field(pattern=r"^[^/~\\\s][^\\]*$", json_schema_extra={"$comment": "a path relative to the project"}),
 ]
+FolderPath = Annotated[
+    str,
+    Field(
+        pattern=r"^[^~\\\s][^\\]*$",
+        json_schema_extra={"$comment": "a path, absolute or relative to the project"},
+    ),
+]
 Sha256 = Annotated[
     str,
     Field(pattern=r"^[0-9a-f]{64}$", json_schema_extra={"$comment": "64 hexadecimal digits, small letters"}),
@@ -187,7 +194,7 @@ class Settings(Group):
     """config.yaml."""
 
     campaign: SafeName = Field("demo", description="name of the campaign and of its folder in results")
-    results: RelativePath = Field("results", description="folder of all campaigns")
+    results: FolderPath = Field("results", description="folder of all campaigns; absolute where it is on another disk")
     candidates: RelativePath = Field("config/candidates.tsv", description="the candidate table")
     select: Select = Field(default_factory=Select, description="rows of the table that are run")
     models: Models = Field(default_factory=Models, description="force field and polarizability model")
