@@ -118,6 +118,17 @@ def uses_slurm(arguments: list[str]) -> bool:
     return False
 
 
+def local_jobs(arguments: list[str], threads: int) -> int:
+    """Jobs of so many threads that run at a time on this machine; 1 where a scheduler has them or nothing says how many."""
+    if uses_slurm(arguments):
+        return 1
+    cores = _values(arguments, "--cores", "-c", "--jobs", "-j")
+    for profile in _values(arguments, "--profile", "--workflow-profile") or ["profiles/local"]:
+        for file in sorted(Path(profile).glob("config*.yaml")):
+            cores.append(str((yaml.safe_load(file.read_text()) or {}).get("cores", "")))
+    return max(1, int(cores[0]) // threads) if cores and cores[0].isdigit() else 1
+
+
 def settle(name: str, how: str) -> None:
     """Cancel the SLURM jobs of an earlier launch and wait until they are gone; with 'wait', running ones end first."""
     jobs = slurm_jobs(name)

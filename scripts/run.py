@@ -13,7 +13,7 @@ from pathlib import Path
 
 from arguments import read_json
 from ionraman.status import run_status
-from launches import Launch
+from launches import Launch, local_jobs
 
 QUIET = {
     "-n",
@@ -29,6 +29,8 @@ QUIET = {
     "--summary",
 }
 EVERY_S = 15
+SURVEYED_RUNS = 50
+"""Longest table whose cost is told at every launch."""
 COLUMNS = ["rank", "candidate", "temperature_K", "status", "verdict", "D_low", "D_high", "nu1_cm", "I_low_A3", "I_low_low",
            "I_low_high", "R_low", "robust", "trusted"]  # fmt: skip
 
@@ -95,28 +97,51 @@ def overlays(arguments: list[str]) -> list[Path]:
     return [Path(file) for file in found]
 
 
-def budget_problems(arguments: list[str]) -> list[str]:
-    """Limits of `budget` that the launch would exceed; none where the configuration is wrong, which Snakemake says itself."""
+def expectation(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What a launch costs, in a sentence or none, and the limits of `budget` that it would exceed.
+
+    Every cell is built for it, so a long table is surveyed only where there is a budget. A wrong configuration is left to Snakemake,
+    which says what is wrong.
+    """
     from ionraman.campaign import load_campaign, read_config
     from ionraman.settings import ConfigError, load_settings
 
     try:
         config = read_config([Path("config/config.yaml"), *overlays(arguments)])
         budget = load_settings(config)[0].budget
-        if budget.gpu_hours is None and budget.disk_GB is None:
-            return []
         campaign = load_campaign(config, Path.cwd())
     except ConfigError:
-        return []
+        return [], []
+    limited = budget.gpu_hours is not None or budget.disk_GB is not None
+    if not limited and len(campaign.runs()) > SURVEYED_RUNS:
+        return [], []
     from ionraman.survey import over_budget, survey
 
-    return over_budget(campaign, survey(campaign, Path.cwd()))
+    found = survey(campaign, Path.cwd())
+    left_h = None if found.total_h is None else found.total_h - sum(found.spent_h.values())
+    time_left = "jobs of unknown length"
+    if left_h is not None:
+        time_left = f"{duration(left_h)} of jobs on the {'GPU' if found.device == 'cuda' else 'CPU'}"
+        side_by_side = min(local_jobs(arguments, campaign.settings.compute.threads), len(found.hours))
+        if side_by_side > 1:
+            time_left += f", {duration(left_h / side_by_side)} with {side_by_side} at a time"
+    sentence = (
+        f"{len(campaign.candidates)} candidates, {len(found.rows)} runs: about {time_left}; {found.bytes / 1e9:.2g} GB on disk when "
+        "finished. scripts/campaign check tells it run by run."
+    )
+    return [sentence], over_budget(campaign, found)
+
+
+def duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
 
 
 def main(arguments: list[str]) -> int:
     if QUIET & set(arguments):
         return subprocess.run(command(arguments)).returncode
-    if problems := budget_problems(arguments):
+    expected, problems = expectation(arguments)
+    print(*expected, sep="\n", flush=True)
+    if problems:
         print(
             "\n".join(
                 [*problems, "Nothing was launched; scripts/campaign check shows the estimate of each run."]

@@ -120,3 +120,11 @@ def test_a_launch_on_another_host_is_judged_by_its_signs_of_life(launches, proje
         launches.Launch([], Path("log"))
     os.utime(project / "results/demo/launch.json", (0, 0))
     launches.Launch([], Path("log"))
+
+
+def test_jobs_at_a_time_are_those_of_the_profile_or_the_command(project, launches):
+    (project / "profiles/local/config.yaml").write_text("executor: local\ncores: 6\n")
+    assert launches.local_jobs([], threads=2) == 3
+    assert launches.local_jobs(["--cores", "2", "--configfile", "mine.yaml"], threads=1) == 2
+    assert launches.local_jobs(["--cores", "all"], threads=1) == 1
+    assert launches.local_jobs(["--profile", "profiles/slurm"], threads=1) == 1

@@ -137,11 +137,12 @@ def test_a_budget_stops_what_exceeds_it(project, monkeypatch):
     # The launcher asks the same.
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [str(root / "workflow/../scripts"), *sys.path])
-    from run import budget_problems, overlays
+    from run import expectation, overlays
 
     load(budget={"gpu_hours": 1e-6})
-    assert len(budget_problems(["--configfile", "own/overlay.yaml"])) == 1
-    assert budget_problems([]) == []
+    said, problems = expectation(["--configfile", "own/overlay.yaml"])
+    assert len(problems) == 1 and "GB on disk" in said[0]
+    assert expectation([])[1] == []
     words = ["--configfile", "a", "b", "--profile", "p", "--configfiles=c", "target"]
     assert [file.name for file in overlays(words)] == ["a", "b", "c"]
 
