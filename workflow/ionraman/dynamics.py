@@ -41,6 +41,9 @@ FS = MetalUnits.time / 1000.0
 BULK_MODULUS_EV_A3 = 0.15
 """About 25 GPa, typical of the candidates; it sets only how fast the barostat's cell relaxes."""
 
+WARM_UP = 2
+"""Evaluations before the first one that counts."""
+
 GUARD_STEPS = 25
 LINE_PS = 2.0
 """First part of production that is sampled every step, to find the highest line of the velocity spectrum: at constant energy, because the
@@ -289,7 +292,12 @@ class Engine:
 
     def _model(self, stress: bool):
         if stress not in self._models:
-            self._models[stress] = self.potential.torchsim(self.device, self.dtype, stress)
+            model = self._models[stress] = self.potential.torchsim(self.device, self.dtype, stress)
+            # TorchScript evaluates for the first time with other kernels, whose forces differ in the last digit: without this a
+            # resumed run would, too.
+            cells = ts.initialize_state([member.atoms for member in self.members], self.device, self.dtype)
+            for _ in range(WARM_UP):
+                model(cells)
         return self._models[stress]
 
     def _targets_K(self, state) -> torch.Tensor:
