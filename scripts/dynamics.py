@@ -30,6 +30,7 @@ def main(lease: Lease, attempt: Attempt) -> None:
     import torch
     from ase import Atoms
     from ionraman import potentials
+    from ionraman.attempts import keep
     from ionraman.batches import assign
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
@@ -77,6 +78,7 @@ def main(lease: Lease, attempt: Attempt) -> None:
     def saved(steps: int) -> None:
         if attempt.steps_end is None:
             attempt.steps_start = before + steps
+            keep(arguments.folder / "packs" / pack, attempt)
         attempt.steps_end = before + steps
 
     before, dtype = 0, getattr(torch, compute["dtype"])

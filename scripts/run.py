@@ -146,23 +146,20 @@ def main(arguments: list[str]) -> int:
     text = log.read_text(errors="replace")
     if process.returncode and (folder is None or "WorkflowError" in text or "LockException" in text):
         print(error_text(text))
-    if (
-        folder
-        and (folder / "ranking.csv").exists()
-        and (folder / "ranking.csv").stat().st_mtime > time.time() - (time.monotonic() - started)
-    ):
-        show(folder)
-    elif folder:
+    table = folder and folder / "ranking.csv"
+    fresh = table and table.exists() and table.stat().st_mtime > time.time() - (time.monotonic() - started)
+    if folder and not fresh:
         print("\n".join(progress_lines(folder)))
-        if process.returncode == 0:
-            show(folder)
+    if fresh or table and table.exists() and process.returncode == 0:  # a launch of single targets makes none
+        show(folder)
     minutes = (time.monotonic() - started) / 60
     print(
         f"{'Finished' if process.returncode == 0 else 'Ended with failures'} after {minutes:.1f} min.",
         end=" ",
     )
-    if folder:
-        print(f"Table: {folder}/ranking.csv  Report: {folder}/report.html")
+    if table and table.exists():
+        print(f"Table: {table}  Report: {folder}/report.html", end="")
+    print()
     if process.returncode:
         print(f"What failed: scripts/campaign status; the whole log: {log}. The same command tries again.")
     return process.returncode
