@@ -14,6 +14,7 @@ from pathlib import Path
 from arguments import read_json
 from ionraman.status import run_status
 from launches import Launch
+from layers import launch_config
 
 QUIET = {
     "-n",
@@ -80,28 +81,13 @@ def watch(process: subprocess.Popen, log: Path, launch: Launch) -> Path | None:
     return folder or campaign_folder(log.read_text(errors="replace"))
 
 
-def overlays(arguments: list[str]) -> list[Path]:
-    """The files that follow --configfile(s)."""
-    found, taking = [], False
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name in ("--configfile", "--configfiles"):
-            taking = not equals
-            found += [value] if equals else []
-        elif argument.startswith("-"):
-            taking = False
-        elif taking:
-            found.append(argument)
-    return [Path(file) for file in found]
-
-
 def budget_problems(arguments: list[str]) -> list[str]:
     """Limits of `budget` that the launch would exceed; none where the configuration is wrong, which Snakemake says itself."""
-    from ionraman.campaign import load_campaign, read_config
+    from ionraman.campaign import load_campaign
     from ionraman.settings import ConfigError, load_settings
 
     try:
-        config = read_config([Path("config/config.yaml"), *overlays(arguments)])
+        config = launch_config(arguments)
         budget = load_settings(config)[0].budget
         if budget.gpu_hours is None and budget.disk_GB is None:
             return []

@@ -137,13 +137,16 @@ def test_a_budget_stops_what_exceeds_it(project, monkeypatch):
     # The launcher asks the same.
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [str(root / "workflow/../scripts"), *sys.path])
-    from run import budget_problems, overlays
+    from run import budget_problems
 
     load(budget={"gpu_hours": 1e-6})
     assert len(budget_problems(["--configfile", "own/overlay.yaml"])) == 1
     assert budget_problems([]) == []
-    words = ["--configfile", "a", "b", "--profile", "p", "--configfiles=c", "target"]
-    assert [file.name for file in overlays(words)] == ["a", "b", "c"]
+    # The device, which decides the hours, is often that of the profile.
+    (root / "mine").mkdir()
+    (root / "mine/config.yaml").write_text("config:\n  - 'compute={device: cuda}'\n")
+    (unknown,) = budget_problems(["--configfile", "own/overlay.yaml", "--profile", "mine"])
+    assert "on cuda is not known" in unknown
 
 
 def test_finished_packs_count_as_measured(project):
