@@ -48,8 +48,7 @@ TESTS = {
     "train": ["tests/train"],
 }
 TESTS[""] = ["tests/unit", "tests/physics", "tests/workflow"]
-# Of the tests on SLURM the campaign; the faults, half an hour of waiting for nodes to die, have their own word.
-TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm/test_campaign.py", "tests/train"]
+TESTS["all"] = [*TESTS[""], "tests/browser", "tests/slurm", "tests/train"]
 
 
 def setup(torch: str | None, tests: bool) -> Path:
