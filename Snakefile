@@ -9,6 +9,10 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+# Used with --software-deployment-method apptainer alone, see docs/cluster.md.
+container: "ionraman.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/structures.smk"
 include: "workflow/rules/dynamics.smk"

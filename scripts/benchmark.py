@@ -5,10 +5,13 @@ Figures are ratios of medians over repeats that alternate between the two. Run i
 """
 
 import argparse
+import os
+import re
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +23,7 @@ parser.add_argument("--device", default="cpu")
 parser.add_argument("--repeats", type=int, default=5)
 parser.add_argument("--frames", type=int, default=100_000, help="of the analysis, over 4 replicas")
 parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1000], help="of scale")
+parser.add_argument("--launch", action="store_true", help="of scale: also carry jobs through that do nothing")
 parser.add_argument("--atoms", type=int, default=128, help="of the analysis")
 parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 arguments = parser.parse_args()
@@ -196,32 +200,39 @@ def analysis() -> None:
     )
 
 
+EMPTY_JOBS = """#!/bin/sh
+# In the place of Python: every job ends at once, with empty results.
+for word; do
+  case $word in *.json|*.csv|*.html) [ -e "$word" ] || echo '{}' > "$word" ;; esac
+done
+case $1 in
+  scripts/ranking.py) echo > "$2/ranking.csv" ;;
+  scripts/report.py) echo > "$2/report.html" ;;
+esac
+"""
+
+
 def scale() -> None:
-    """Planning a campaign of many candidates (their structures are copies of one): a dry run of the whole table."""
-    import os
-    import re
-    import tempfile
+    """Planning a campaign of many candidates (their structures are copies of one): a dry run of the whole table.
 
-    import yaml
-
+    With --launch also Snakemake's share of carrying it through: all jobs, which do nothing.
+    """
     for count in arguments.candidates:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            for linked in ("Snakefile", "workflow", "scripts", "profiles"):
-                (folder / linked).symlink_to(ROOT / linked)
-            (folder / "config/structures").mkdir(parents=True)
-            for copied in ("config.yaml", "models.yaml", "structures/NaCl.cif"):
-                (folder / "config" / copied).write_bytes((ROOT / "config" / copied).read_bytes())
-            rows = [f"c{number:05d}\tstructures/NaCl.cif\tNa" for number in range(count)]
-            (folder / "config/many.tsv").write_text("\n".join(["name\tstructure\tmobile", *rows]) + "\n")
-            overlay = {"campaign": "many", "candidates": "config/many.tsv", "select": {"names": [], "tags": []}}
-            (folder / "many.yaml").write_text(yaml.safe_dump(overlay))
-            command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "many.yaml", "-n"]
-            for launch in ("first", "second"):  # the first one also writes the packs
+            write_many(folder, count)
+            command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "many.yaml"]
+            # The first dry run also writes the packs.
+            runs = {"first dry run": ["-n"], "second dry run": ["-n"]} | ({"launch of empty jobs": []} if arguments.launch else {})
+            for words, options in runs.items():
                 start = time.perf_counter()
-                with open(folder / "out.txt", "w+") as out:
+                with open(folder / "out.txt", "w") as out:
                     process = subprocess.Popen(
-                        [*command, "--quiet", "rules"], cwd=folder, stdout=out, stderr=subprocess.STDOUT
+                        [*command, "--quiet", "rules", *options],
+                        cwd=folder,
+                        env=os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}"},
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
                     )
                     _, status, usage = os.wait4(process.pid, 0)
                 wall, text = time.perf_counter() - start, (folder / "out.txt").read_text()
@@ -229,10 +240,28 @@ def scale() -> None:
                 if status or not jobs:
                     sys.exit(text[-3000:])
                 print(
-                    f"scale, {count} candidates, {launch} dry run: {jobs.group(1)} jobs planned in {wall:.1f} s wall, "
+                    f"scale, {count} candidates, {words}: {jobs.group(1)} jobs in {wall:.1f} s wall, "
                     f"{usage.ru_utime + usage.ru_stime:.1f} s CPU, peak memory {usage.ru_maxrss / 2**20:.2f} GiB",
                     flush=True,
                 )
+
+
+def write_many(folder: Path, count: int) -> None:
+    """A project with a table of `count` candidates, and the program in Python's place."""
+    import yaml
+
+    for linked in ("Snakefile", "workflow", "scripts", "profiles"):
+        (folder / linked).symlink_to(ROOT / linked)
+    (folder / "config/structures").mkdir(parents=True)
+    for copied in ("config.yaml", "models.yaml", "structures/NaCl.cif"):
+        (folder / "config" / copied).write_bytes((ROOT / "config" / copied).read_bytes())
+    rows = [f"c{number:05d}\tstructures/NaCl.cif\tNa" for number in range(count)]
+    (folder / "config/many.tsv").write_text("\n".join(["name\tstructure\tmobile", *rows]) + "\n")
+    overlay = {"campaign": "many", "candidates": "config/many.tsv", "select": {"names": [], "tags": []}}
+    (folder / "many.yaml").write_text(yaml.safe_dump(overlay))
+    (folder / "bin").mkdir()
+    (folder / "bin/python").write_text(EMPTY_JOBS)
+    (folder / "bin/python").chmod(0o755)
 
 
 for what in arguments.what:

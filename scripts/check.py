@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arguments import limit_threads, write_json
 from ionraman.trajectory import read_json
-from selection import command_parser, configured
+from selection import command_parser, configured, launch_arguments
 
 limit_threads(1)
 parser = command_parser(__doc__)
@@ -26,8 +26,7 @@ parser.add_argument("--seconds", type=float, default=60, help="length of the pro
 
 
 def snakemake(arguments, *more: str) -> subprocess.CompletedProcess:
-    overlays = ["--configfile", *map(str, arguments.configfile)] if arguments.configfile else []
-    command = [sys.executable, "-m", "snakemake", "--profile", arguments.profile, *overlays, *more]
+    command = [sys.executable, "-m", "snakemake", *launch_arguments(arguments), *more]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -99,7 +98,7 @@ def main() -> int:
     from ionraman.survey import model_elements, over_budget, survey
 
     arguments = parser.parse_args()
-    campaign = configured(arguments.configfile)
+    campaign = configured(arguments)
     if arguments.probe:
         probe(arguments, campaign)
     found = survey(campaign, Path.cwd())

@@ -14,7 +14,7 @@ parser.add_argument("--trajectories", action="store_true", help="segments and po
 parser.add_argument("--yes", action="store_true", help="do not ask")
 arguments = parser.parse_args()
 
-folder = configured(arguments.configfile).folder
+folder = configured(arguments).folder
 record = launched(folder)
 refuse_if_locked()
 chosen = chosen_runs(record["runs"], arguments.names) if arguments.names else record["runs"]

@@ -30,7 +30,8 @@ def main(lease: Lease, attempt: Attempt) -> None:
     import torch
     from ase import Atoms
     from ionraman import potentials
-    from ionraman.batches import assign
+    from ionraman.attempts import keep
+    from ionraman.batches import Batch, assign, carry_through
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
 
@@ -77,16 +78,21 @@ def main(lease: Lease, attempt: Attempt) -> None:
     def saved(steps: int) -> None:
         if attempt.steps_end is None:
             attempt.steps_start = before + steps
+            keep(arguments.folder / "packs" / pack, attempt)
         attempt.steps_end = before + steps
 
     before, dtype = 0, getattr(torch, compute["dtype"])
     finished, batches = assign(members, protocol, potential.sha256, arguments.folder / "packs" / pack)
     records |= {key: shared | record for key, record in finished.items()}
-    for batch in batches:
+
+    def integrate(batch: Batch) -> list[dict]:
+        nonlocal before
         engine = Engine(batch.members, protocol, potential, batch.folder, device, dtype, should_stop, saved)
-        for one, record in zip(batch.members, engine.run(), strict=True):
-            records[one.key] = shared | record
+        found = [shared | record for record in engine.run()]
         before = attempt.steps_end or before
+        return found
+
+    records |= carry_through(batches, arguments.folder / "packs" / pack, integrate)
     write_json(arguments.output, records)
 
 

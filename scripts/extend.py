@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ionraman.campaign import load_campaign, read_config
+from ionraman.campaign import load_campaign
 from ionraman.cleaning import is_cleaned, run_folder
 from ionraman.overrides import set_override
 from ionraman.packs import checkpoint_files
@@ -10,12 +10,13 @@ from ionraman.rerun import RESULTS
 from ionraman.settings import ConfigError
 from ionraman.status import run_status
 from ionraman.trajectory import write_atomically
+from layers import launch_config
 from selection import (
     chosen_runs,
     command_parser,
-    config_files,
     configured,
     launch,
+    launch_arguments,
     launched,
     refuse_if_locked,
 )
@@ -27,7 +28,7 @@ arguments = parser.parse_args()
 if not 0 < arguments.ps < 1e9:
     parser.error(f"--ps: found {arguments.ps:g}; allowed: a number above 0")
 
-campaign = configured(arguments.configfile)
+campaign = configured(arguments)
 folder, table = campaign.folder, Path(campaign.settings.candidates)
 record = launched(folder)
 refuse_if_locked()
@@ -61,7 +62,7 @@ print("\n".join(lines))
 former = table.read_bytes()
 write_atomically(table, text.encode("utf-8"))
 try:  # whatever is wrong with the new table: the old one comes back
-    load_campaign(read_config(config_files(arguments.configfile)), Path.cwd())
+    load_campaign(launch_config(launch_arguments(arguments)), Path.cwd())
 except ConfigError as error:
     write_atomically(table, former)
     raise SystemExit(f"{error}\nNothing was changed.") from None

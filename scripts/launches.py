@@ -11,9 +11,9 @@ import time
 import uuid
 from pathlib import Path
 
-import yaml
 from arguments import read_json, write_json
 from ionraman.lease import machine, process_start
+from layers import campaign_folder, profiles, values
 
 SILENT_S = 120
 """A launcher on another host that has not reported for so long is gone."""
@@ -90,42 +90,21 @@ class Launch:
             print(f"{self.path} could not be written: {error}", flush=True)
 
 
-def campaign_folder(arguments: list[str]) -> tuple[Path, Path]:
-    """Folder of the campaign that the arguments name, and the one of all campaigns, from the configuration files alone."""
-    names = {"campaign": "demo", "results": "results"}
-    for file in ["config/config.yaml", *_values(arguments, "--configfile", "--configfiles")]:
-        try:
-            content = yaml.safe_load(Path(file).read_text())
-        except (OSError, yaml.YAMLError):
-            continue  # Snakemake says what is wrong with it
-        if isinstance(content, dict):
-            names |= {key: str(content[key]) for key in names if key in content}
-    for pair in _values(arguments, "--config", "-C"):
-        key, _, value = pair.partition("=")
-        if key in names:
-            names[key] = value
-    return Path(names["results"]) / names["campaign"], Path(names["results"])
-
-
 def uses_slurm(arguments: list[str]) -> bool:
     """Whether the executor that the arguments or their profile name is SLURM."""
-    if executor := _values(arguments, "--executor", "-e"):
+    if executor := values(arguments, "--executor", "-e"):
         return executor[0] == "slurm"
-    for profile in _values(arguments, "--profile", "--workflow-profile"):
-        for file in sorted(Path(profile).glob("config*.yaml")):
-            if (yaml.safe_load(file.read_text()) or {}).get("executor") == "slurm":
-                return True
-    return False
+    return any(profile.get("executor") == "slurm" for profile in profiles(arguments))
 
 
 def local_jobs(arguments: list[str], threads: int) -> int:
     """Jobs of so many threads that run at a time on this machine; 1 where a scheduler has them or nothing says how many."""
     if uses_slurm(arguments):
         return 1
-    cores = _values(arguments, "--cores", "-c", "--jobs", "-j")
-    for profile in _values(arguments, "--profile", "--workflow-profile") or ["profiles/local"]:
-        for file in sorted(Path(profile).glob("config*.yaml")):
-            cores.append(str((yaml.safe_load(file.read_text()) or {}).get("cores", "")))
+    cores = values(arguments, "--cores", "-c", "--jobs", "-j")
+    named = values(arguments, "--profile", "--workflow-profile")
+    stated = profiles(arguments if named else ["--profile", "profiles/local"])
+    cores += [str(profile["cores"]) for profile in stated if "cores" in profile]
     return max(1, int(cores[0]) // threads) if cores and cores[0].isdigit() else 1
 
 
@@ -191,19 +170,6 @@ def _snakemake_here() -> bool:
         except OSError:
             continue
     return False
-
-
-def _values(arguments: list[str], *options: str) -> list[str]:
-    """Values of options that may take several, in both spellings."""
-    found, taking = [], False
-    for word in arguments:
-        option, equals, value = word.partition("=")
-        if word.startswith("-"):
-            found += [value] if option in options and equals else []
-            taking = option in options and not equals
-        elif taking:
-            found.append(word)
-    return found
 
 
 def _take(arguments: list[str], option: str) -> str | None:

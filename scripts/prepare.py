@@ -16,10 +16,11 @@ from pathlib import Path
 
 import yaml
 from arguments import limit_threads
-from ionraman.campaign import load_campaign, read_config
+from ionraman.campaign import load_campaign
 from ionraman.readiness import NotReady, offline, package_problems, provide_model
 from ionraman.settings import ConfigError, load_models, load_settings
-from selection import command_parser, config_files
+from layers import launch_config
+from selection import command_parser, launch_arguments
 
 limit_threads(1)
 parser = command_parser(__doc__)
@@ -131,7 +132,7 @@ def main() -> int:
     arguments = parser.parse_args()
     problems = environment()
     try:
-        config = read_config(config_files(arguments.configfile))
+        config = launch_config(launch_arguments(arguments))
         problems += models(config)
         campaign = load_campaign(config, Path.cwd())
     except ConfigError as error:

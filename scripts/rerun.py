@@ -15,7 +15,7 @@ arguments = parser.parse_args()
 if bool(arguments.names) == arguments.failed:
     parser.error("give the names of runs, or --failed")
 
-campaign = configured(arguments.configfile)
+campaign = configured(arguments)
 record = launched(campaign.folder)
 refuse_if_locked()
 print(f"{campaign.folder}", flush=True)

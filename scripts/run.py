@@ -14,6 +14,7 @@ from pathlib import Path
 from arguments import read_json
 from ionraman.status import run_status
 from launches import Launch, local_jobs
+from layers import launch_config
 
 QUIET = {
     "-n",
@@ -82,32 +83,17 @@ def watch(process: subprocess.Popen, log: Path, launch: Launch) -> Path | None:
     return folder or campaign_folder(log.read_text(errors="replace"))
 
 
-def overlays(arguments: list[str]) -> list[Path]:
-    """The files that follow --configfile(s)."""
-    found, taking = [], False
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name in ("--configfile", "--configfiles"):
-            taking = not equals
-            found += [value] if equals else []
-        elif argument.startswith("-"):
-            taking = False
-        elif taking:
-            found.append(argument)
-    return [Path(file) for file in found]
-
-
 def expectation(arguments: list[str]) -> tuple[list[str], list[str]]:
     """What a launch costs, in a sentence or none, and the limits of `budget` that it would exceed.
 
     Every cell is built for it, so a long table is surveyed only where there is a budget. A wrong configuration is left to Snakemake,
     which says what is wrong.
     """
-    from ionraman.campaign import load_campaign, read_config
+    from ionraman.campaign import load_campaign
     from ionraman.settings import ConfigError, load_settings
 
     try:
-        config = read_config([Path("config/config.yaml"), *overlays(arguments)])
+        config = launch_config(arguments)
         budget = load_settings(config)[0].budget
         campaign = load_campaign(config, Path.cwd())
     except ConfigError:
@@ -171,23 +157,20 @@ def main(arguments: list[str]) -> int:
     text = log.read_text(errors="replace")
     if process.returncode and (folder is None or "WorkflowError" in text or "LockException" in text):
         print(error_text(text))
-    if (
-        folder
-        and (folder / "ranking.csv").exists()
-        and (folder / "ranking.csv").stat().st_mtime > time.time() - (time.monotonic() - started)
-    ):
-        show(folder)
-    elif folder:
+    table = folder and folder / "ranking.csv"
+    fresh = table and table.exists() and table.stat().st_mtime > time.time() - (time.monotonic() - started)
+    if folder and not fresh:
         print("\n".join(progress_lines(folder)))
-        if process.returncode == 0:
-            show(folder)
+    if fresh or table and table.exists() and process.returncode == 0:  # a launch of single targets makes none
+        show(folder)
     minutes = (time.monotonic() - started) / 60
     print(
         f"{'Finished' if process.returncode == 0 else 'Ended with failures'} after {minutes:.1f} min.",
         end=" ",
     )
-    if folder:
-        print(f"Table: {folder}/ranking.csv  Report: {folder}/report.html")
+    if table and table.exists():
+        print(f"Table: {table}  Report: {folder}/report.html", end="")
+    print()
     if process.returncode:
         print(f"What failed: scripts/campaign status; the whole log: {log}. The same command tries again.")
     return process.returncode

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from arguments import read_json
-from ionraman.campaign import Campaign, load_campaign, read_config
+from ionraman.campaign import Campaign, load_campaign
 from ionraman.settings import ConfigError
+from layers import launch_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,10 +36,17 @@ def config_files(overlays: list[Path]) -> list[Path]:
     return [Path("config/config.yaml"), *overlays]
 
 
-def configured(overlays: list[Path]) -> Campaign:
-    """The campaign of the configuration; problems end the program."""
+def launch_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The options of a launch of the same campaign."""
+    overlays = ["--configfile", *map(str, arguments.configfile)] if arguments.configfile else []
+    profile = getattr(arguments, "profile", None)
+    return [*overlays, *(["--profile", profile] if profile else [])]
+
+
+def configured(arguments: argparse.Namespace) -> Campaign:
+    """The campaign of the configuration, that of the profile included; problems end the program."""
     try:
-        return load_campaign(read_config(config_files(overlays)), Path.cwd())
+        return load_campaign(launch_config(launch_arguments(arguments)), Path.cwd())
     except ConfigError as error:
         raise SystemExit(str(error)) from None
 
@@ -102,10 +110,9 @@ def confirm(question: str, yes: bool) -> None:
 
 def launch(arguments: argparse.Namespace) -> None:
     """Become scripts/run.py for the same campaign, unless --no-launch."""
-    overlays = ["--configfile", *map(str, arguments.configfile)] if arguments.configfile else []
-    profile = ["--profile", arguments.profile] if arguments.profile else []
+    options = launch_arguments(arguments)
     if arguments.no_launch:
-        print(" ".join(["To go on: scripts/campaign", *overlays, *profile]))
+        print(" ".join(["To go on: scripts/campaign", *options]))
         return
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "scripts/run.py", *overlays, *profile])
+    os.execv(sys.executable, [sys.executable, "scripts/run.py", *options])

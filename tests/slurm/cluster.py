@@ -87,6 +87,9 @@ class Cluster:
         """Whether the kernel kills jobs for memory (cgroup v1); else SLURM does, by polling."""
 
     def up(self) -> None:
+        if (ETC / "slurm.conf").exists():  # ours, see `missing`: of a session that was killed
+            left = re.search(r"^StateSaveLocation=(.+)/ctld$", (ETC / "slurm.conf").read_text(), re.MULTILINE)
+            Cluster(Path(left.group(1))).down()
         for name in ("ctld", *NODES):
             (self.state / name).mkdir(parents=True)
         ETC.mkdir(exist_ok=True)
@@ -168,7 +171,7 @@ class Cluster:
         return [tuple(line.split("|", 3)) for line in lines]
 
     def nodes_of(self, job: str) -> list[str]:
-        return self._out("squeue", "-h", "-j", job, "-o", "%N").split()
+        return self._out("squeue", "-h", "-t", "all", "-j", job, "-o", "%N").split()
 
     def limit(self, job: str) -> None:
         """Make the time limit of a job one minute, which it has used up."""

@@ -54,7 +54,7 @@ class SlurmCampaign(Campaign):
             "latency-wait": 10,
             "retries": 3,
         } | self.edits
-        profile["set-resources"]["dynamics"] |= self.resources
+        profile["set-resources"]["dynamics"] = profile["set-resources"]["dynamics"] | self.resources
         own = self.folder / "profile"
         own.mkdir(exist_ok=True)
         (own / "config.yaml").write_text(yaml.safe_dump(profile))

@@ -1,11 +1,12 @@
 """Takes the place of scripts/dynamics.py in a campaign of the fault tests: the real program, held or disturbed.
 
-faults.json names, by candidate: hold (the job waits at step 150 of production while the file hold-NAME is there, so that there is
-time to break things), hog_MB (memory taken on top), fail (message of an error at step 300), gpu_full (attempts that end there as
+The job of a candidate waits at step 150 of production, saved, while the file hold-NAME is there, so that there is time to break
+things; held-NAME then has the number of the job. faults.json names, by candidate: hog_MB (memory taken on top), fail (message of an error at step 300), gpu_full (attempts that end there as
 out of GPU memory).
 """
 
 import json
+import os
 import runpy
 import sys
 import time
@@ -29,6 +30,7 @@ def disturb() -> None:
         if engine.progress.stage != "production":
             return
         while engine.progress.step >= 150 and Path(f"hold-{name}").exists() and not engine.should_stop():
+            Path(f"held-{name}").write_text(os.environ["SLURM_JOB_ID"])
             time.sleep(0.1)
         if "hog_MB" in fault and not taken:
             taken.append(bytearray(b"x") * (fault["hog_MB"] << 20))

@@ -1,8 +1,20 @@
-"""A campaign of two candidates through profiles/slurm, from the table to the ranking."""
+"""A campaign of two candidates through profiles/slurm, from the table to the ranking, and the probe before it."""
 
 import json
 
 import pandas as pd
+
+
+def test_the_probe_is_a_job_on_a_gpu_node(new_campaign, cluster):
+    campaign = new_campaign("probe")
+    campaign.add("one", "structures/NaCl.cif")
+    campaign.write()
+    done = campaign.run("--probe", "--seconds", "5", "--profile", "profile", program="scripts/check.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "shared folder: seen" in done.stdout and "Time on cpu" in done.stdout
+    ((job, state),) = [(job, state) for job, _, state, comment in cluster.jobs() if "probe" in comment]
+    (node,) = cluster.nodes_of(job)
+    assert state == "COMPLETED" and node.startswith("gpu")
 
 
 def test_two_candidates_through_the_shipped_profile(new_campaign, cluster):

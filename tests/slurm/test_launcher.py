@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -32,9 +31,22 @@ def ongoing(new_campaign, cluster):
     try:
         for campaign in campaigns.values():
             campaign.process = campaign.launch(TARGET)
+        preempt(campaigns["preempted"], cluster)  # first of all: SLURM lets a requeued job wait for two minutes
         yield campaigns
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def preempt(campaign, cluster) -> None:
+    """Have the job of a held candidate preempted, and let it go on."""
+    campaign.job = at_work(campaign, "salt")
+    command = ["sbatch", "-p", "high", "--gpus=1", "--mem=100", "-o", "/dev/null", "--wrap", "sleep 5"]
+    subprocess.run(command, check=True, capture_output=True)
+    wait_until(lambda: cluster.state_of(campaign.job) != "RUNNING", "the job is preempted", said=campaign.said)
+    wait_until(
+        lambda: campaign.attempts("salt")[-1].how != "running", "the job has saved itself", said=campaign.said
+    )
+    release(campaign, "salt")
 
 
 def one_after_the_other(attempts) -> bool:
@@ -64,21 +76,6 @@ def test_a_full_disk_fails_cleanly_and_the_next_launch_goes_on(ongoing):
     assert campaign.positions("salt").shape[1] == FRAMES
 
 
-def test_a_preempted_job_is_requeued_and_goes_on(ongoing, cluster):
-    campaign = ongoing["preempted"]
-    job = at_work(campaign, "salt")
-    command = ["sbatch", "-p", "high", "--gpus=1", "--mem=100", "-o", "/dev/null", "--wrap", "sleep 5"]
-    subprocess.run(command, check=True, capture_output=True)
-    wait_until(lambda: cluster.state_of(job) != "RUNNING", "the job is preempted", said=campaign.said)
-    release(campaign, "salt")
-    assert campaign.finish(campaign.process) == 0, campaign.said()
-    first, second = campaign.attempts("salt")
-    assert first.how == "stopped" and second.how == "finished"
-    assert second.job == first.job == job  # SLURM queued it again; it cost no retry
-    assert second.steps_start == first.steps_end >= BEFORE + 5 * HELD
-    assert campaign.positions("salt").shape[1] == FRAMES
-
-
 def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     campaign = ongoing["restart"]
     job = at_work(campaign, "salt")
@@ -94,14 +91,13 @@ def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     first, resumed = campaign.attempts("salt")
     assert first.how == "stopped" and resumed.steps_start == first.steps_end >= BEFORE + 5 * HELD
 
-    asked = time.time()
     os.killpg(third.pid, signal.SIGINT)
     assert campaign.finish(third) != 0
     wait_until(
         lambda: cluster.state_of(again) not in ("RUNNING", "COMPLETING"), "the job ends", said=campaign.said
     )
-    stopped = campaign.attempts("salt")[-1]
-    assert stopped.how == "stopped" and stopped.ended - asked < 20 + 10  # Snakemake takes a moment to cancel
+    # 20 s after its SIGTERM (KillWait of this cluster) SLURM would have killed the job, and it would be lost.
+    assert campaign.attempts("salt")[-1].how == "stopped"
     release(campaign, "salt")
 
     assert campaign.finish(campaign.launch(TARGET)) == 0, campaign.said()
@@ -109,4 +105,19 @@ def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     assert [attempt.how for attempt in attempts] == ["stopped", "stopped", "finished"]
     assert attempts[2].steps_start == attempts[1].steps_end
     assert one_after_the_other(attempts) and campaign.positions("salt").shape[1] == FRAMES
-    assert np.array_equal(campaign.positions("salt"), ongoing["preempted"].positions("salt"))
+
+
+def test_a_preempted_job_is_requeued_and_goes_on(ongoing):
+    campaign = ongoing["preempted"]
+    assert campaign.finish(campaign.process) == 0, campaign.said()
+    first, second = campaign.attempts("salt")
+    assert first.how == "stopped" and second.how == "finished"
+    assert second.job == first.job == campaign.job  # SLURM queued it again; it cost no retry
+    assert second.steps_start == first.steps_end >= BEFORE + 5 * HELD
+    assert campaign.positions("salt").shape[1] == FRAMES
+
+
+def test_disturbed_trajectories_are_the_same(ongoing):
+    expected = ongoing["disk"].positions("salt")
+    for name in ("restart", "preempted"):
+        assert np.array_equal(ongoing[name].positions("salt"), expected), name

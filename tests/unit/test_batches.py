@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from ionraman.batches import assign
+from ionraman.batches import assign, carry_through
 from ionraman.dynamics import Engine
 from ionraman.protocol import Member, Protocol
 from ionraman.trajectory import trajectory_store
@@ -106,3 +106,57 @@ def test_a_cleaned_member_is_finished_but_not_longer(force_model, pack):
     records, batches = assign(members(pack, "a", "b"), LONG, force_model.sha256, pack)
     assert records["a:600"]["status"] == "failed" and "--from-scratch" in records["a:600"]["reason"]
     assert [[m.name for m in batch.members] for batch in batches] == [["b"]]
+
+
+def integrate_on_a_small_gpu(force_model, fits: int, begin: int, tried: list):
+    """An engine whose memory holds `fits` members at most, and which notices that at step `begin` of production."""
+
+    def integrate(batch):
+        names = [member.name for member in batch.members]
+        engine = Engine(batch.members, SHORT, force_model, batch.folder, torch.device("cpu"))
+        after_step = engine._after_step
+
+        def disturbed():
+            after_step()
+            progress = engine.progress
+            if len(names) > fits and progress.stage == "production" and progress.step >= begin:
+                raise torch.OutOfMemoryError("CUDA out of memory (simulated).")
+
+        def at_once():
+            raise torch.OutOfMemoryError("CUDA out of memory (simulated).")
+
+        engine._after_step = disturbed
+        if begin < 0 and len(names) > fits:
+            engine._begin = at_once
+        records = engine.run()
+        tried.append((names, batch.folder.name, engine.resumed_step))
+        return records
+
+    return integrate
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_and_goes_on(force_model, tmp_path):
+    chosen, tried = members(tmp_path, "a", "b", "c"), []
+    _, batches = assign(chosen, SHORT, force_model.sha256, tmp_path)
+    records = carry_through(batches, tmp_path, integrate_on_a_small_gpu(force_model, 1, 30, tried))
+    # At step 25 of production all three were saved together; c is of the second half, which was halved again.
+    saved = SHORT.steps(0.04) + SHORT.steps(0.2) + 25
+    assert [names for names, _, _ in tried] == [["a"], ["b"], ["c"]]
+    assert [resumed for _, _, resumed in tried] == [saved, saved, saved]
+    assert len({folder for _, folder, _ in tried}) == 3
+    assert {record["status"] for record in records.values()} == {"complete"} and len(records) == 3
+    assert all(trajectory_store(tmp_path / name).frames() == 8 for name in "abc")
+    assert not assign(chosen, SHORT, force_model.sha256, tmp_path)[1]
+
+
+def test_a_batch_that_does_not_even_begin_is_halved(force_model, tmp_path):
+    tried = []
+    _, batches = assign(members(tmp_path, "a", "b"), SHORT, force_model.sha256, tmp_path)
+    carry_through(batches, tmp_path, integrate_on_a_small_gpu(force_model, 1, -1, tried))
+    assert [(names, folder) for names, folder, _ in tried] == [(["a"], tmp_path.name), (["b"], "batch_2")]
+
+
+def test_a_single_member_that_is_too_large_fails(force_model, tmp_path):
+    _, batches = assign(members(tmp_path, "a"), SHORT, force_model.sha256, tmp_path)
+    with pytest.raises(torch.OutOfMemoryError):
+        carry_through(batches, tmp_path, integrate_on_a_small_gpu(force_model, 0, -1, []))

@@ -28,6 +28,7 @@ def project(tmp_path, monkeypatch):
         "elsewhere.yaml": "results: scratch\n",
         "profiles/local/config.yaml": "executor: local\n",
         "profiles/slurm/config.yaml": "executor: slurm\n",
+        "profiles/scratch/config.yaml": "config:\n  - results=/scratch\n  - 'compute={device: cuda}'\n",
         "queue": "7|ionraman-old_uuid|RUNNING\n8|ionraman-old_uuid|PENDING\n9|other|RUNNING\n",
         "bin/squeue": "#!/bin/sh\ncat queue\n",
         "bin/scancel": '#!/bin/sh\necho "$@" > cancelled\ngrep other queue > rest; mv rest queue\n',
@@ -48,6 +49,8 @@ def project(tmp_path, monkeypatch):
         (["--configfile", "mine.yaml", "elsewhere.yaml", "-n"], "scratch/mine"),
         (["--configfile=mine.yaml", "elsewhere.yaml"], "results/mine"),
         (["--configfile", "mine.yaml", "--config", "campaign=third"], "results/third"),
+        (["--configfile", "mine.yaml", "--profile", "profiles/scratch"], "/scratch/mine"),
+        (["--configfile", "mine.yaml", "--profile", "profiles/scratch", "--config", "campaign=third"], "results/third"),
     ],
 )
 def test_the_campaign_is_found_before_it_is_launched(launches, project, arguments, folder):

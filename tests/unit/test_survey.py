@@ -137,14 +137,17 @@ def test_a_budget_stops_what_exceeds_it(project, monkeypatch):
     # The launcher asks the same.
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [str(root / "workflow/../scripts"), *sys.path])
-    from run import expectation, overlays
+    from run import expectation
 
     load(budget={"gpu_hours": 1e-6})
     said, problems = expectation(["--configfile", "own/overlay.yaml"])
     assert len(problems) == 1 and "GB on disk" in said[0]
     assert expectation([])[1] == []
-    words = ["--configfile", "a", "b", "--profile", "p", "--configfiles=c", "target"]
-    assert [file.name for file in overlays(words)] == ["a", "b", "c"]
+    # The device, which decides the hours, is often that of the profile.
+    (root / "mine").mkdir()
+    (root / "mine/config.yaml").write_text("config:\n  - 'compute={device: cuda}'\n")
+    said, (unknown,) = expectation(["--configfile", "own/overlay.yaml", "--profile", "mine"])
+    assert "on cuda is not known" in unknown and "unknown length" in said[0]
 
 
 def test_finished_packs_count_as_measured(project):

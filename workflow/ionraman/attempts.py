@@ -118,6 +118,11 @@ def recorded(folder: Path, stage: str, logs: Path = SLURM_LOGS) -> Iterator[Atte
             pass
 
 
+def keep(folder: Path, attempt: Attempt) -> None:
+    """Write the record of an attempt while it is at work: one that is killed leaves no more than this."""
+    _write(folder, [*read_attempts(folder)[:-1], attempt])
+
+
 def sentence(error: BaseException) -> str:
     """The text of an error on one line, its class where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

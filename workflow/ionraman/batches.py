@@ -7,8 +7,12 @@ folder of the pack, others in batch_2, batch_3 and so on below it.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from ionraman import checkpoint
 from ionraman.cleaning import is_cleaned
@@ -70,6 +74,44 @@ def assign(
     if waiting:
         batches.append(Batch(waiting, next_batch(folder)))
     return finished, batches
+
+
+def carry_through(
+    batches: list[Batch], folder: Path, integrate: Callable[[Batch], list[dict]]
+) -> dict[str, dict]:
+    """Records of all members by key. A batch that the device's memory does not hold goes on as two, down to single members.
+
+    Args:
+        batches: see `assign`; folder: of the pack.
+        integrate: carries one batch to its end; a record for each member.
+
+    Raises:
+        torch.OutOfMemoryError: one member alone is too large.
+    """
+    records, waiting = {}, list(batches)
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            records |= zip((member.key for member in batch.members), integrate(batch), strict=True)
+            continue
+        except torch.OutOfMemoryError as error:
+            if len(batch.members) == 1:
+                raise
+            print(f"{len(batch.members)} members do not fit into memory together and go on as two batches: {error}", flush=True)
+        # Here, where the error no longer holds what was in memory.
+        gc.collect()
+        torch.cuda.empty_cache()
+        waiting[:0] = _halves(batch, folder)
+    return records
+
+
+def _halves(batch: Batch, folder: Path) -> list[Batch]:
+    """Both go on from the checkpoint of the whole, of which each takes its members."""
+    middle, other = len(batch.members) // 2, next_batch(folder)
+    other = folder / "batch_2" if other == batch.folder else other  # no checkpoint yet
+    other.mkdir(parents=True, exist_ok=True)
+    copy_checkpoints(batch.folder, other)
+    return [Batch(batch.members[:middle], batch.folder), Batch(batch.members[middle:], other)]
 
 
 def _members(batch: Path) -> tuple[list[tuple[str, str]], checkpoint.Progress] | None:

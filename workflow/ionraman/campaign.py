@@ -86,14 +86,15 @@ def read_config(files: list[Path]) -> dict[str, Any]:
             raise ConfigError([f"{file} is not valid YAML ({' '.join(str(error).split())})."]) from None
         if not isinstance(content, dict | None):
             raise ConfigError([f"{file}: found {type(content).__name__}; allowed: a block of keys."])
-        _merge(config, content or {})
+        merge(config, content or {})
     return config
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
+def merge(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """Lay one configuration over another: blocks are merged, all else is replaced."""
     for key, value in above.items():
         if isinstance(value, dict) and isinstance(below.get(key), dict):
-            _merge(below[key], value)
+            merge(below[key], value)
         else:
             below[key] = value
 
