@@ -117,7 +117,7 @@ class Dynamics(Group):
         10.0, ge=0, description="end of an equilibration whose cell has not settled, ps"
     )
     nvt_ps: float = Field(2.0, ge=0.2, description="equilibration of the replicas in the mean cell, ps")
-    production_ps: float = Field(44.0, ge=0.2, description="length of each replica, ps")
+    production_ps: float = Field(40.0, ge=0.2, description="length of each replica, ps")
     replicas: int = Field(
         4, ge=1, le=1000, description="independent production runs; intervals need 3, better 5"
     )
