@@ -18,11 +18,8 @@ from ionraman.protocol import Member, Protocol
 torch.set_num_threads(1)
 path, folder, how, cpu = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], torch.device("cpu")
 potential, cell = potentials.load(path), bulk("NaCl", "rocksalt", 5.7, cubic=True)
-if how == "bare":
-    model = potential.torchsim(cpu, torch.float32, False)
-else:
-    engine = Engine([Member("NaCl", 600.0, cell, "Na", folder)], Protocol(), potential, folder, cpu)
-    model = engine._model(how == "stress")
+engine = Engine([Member("NaCl", 600.0, cell, "Na", folder)], Protocol(), potential, folder, cpu)
+model = engine._model(how == "stress")
 rng, systems = np.random.default_rng(0), [cell.copy() for _ in range(3)]
 for atoms in systems:
     atoms.positions += rng.normal(0, 0.25, atoms.positions.shape)
@@ -40,6 +37,4 @@ def answer(root, folder, how: str) -> str:
 
 
 def test_the_first_evaluation_of_an_engine_is_like_all_others(root, tmp_path):
-    # What the engine guards against; if this is ever the same, the warming up can go.
-    assert answer(root, tmp_path, "bare") == "different"
     assert answer(root, tmp_path, "plain") == answer(root, tmp_path, "stress") == "same"
