@@ -17,6 +17,7 @@ from ionraman import potentials
 from ionraman.training import forcefield
 from ionraman.training import polarizability as dielectric
 from ionraman.training.settings import AlphaFit, Record
+from ionraman.training.synthetic import synthetic_labels
 from ionraman.trajectory import write_atomically
 
 
@@ -85,8 +86,10 @@ class Fit:
         numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
         shape = architecture(settings)
         standard = dielectric.standardise(frames, alpha)
+        taught = synthetic_labels(frames, alpha, materials, settings.synthetic) if settings.synthetic else None
         member = dielectric.fit_member(
             frames, alpha, materials, numbers, shape, standard, seed=self.member, epochs=settings.epochs,
+            synthetic=taught, synthetic_share=settings.synthetic_share,
             learning_rate=settings.learning_rate, batch=settings.batch_size, report=report,
             checkpoint=folder / "checkpoint.pt", deadline=deadline, device=self.device,
         )  # fmt: skip

@@ -29,6 +29,8 @@ from ionraman import modelfile
 from ionraman.polarizability import PolarizabilityModel, species_of
 from ionraman.trajectory import write_atomically
 
+FEW = 4
+"""Frames below which a material's thermal deviation is not taken from them alone."""
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints of a fit."""
 
@@ -104,13 +106,17 @@ def thermal_deviation(alpha: np.ndarray, groups: Sequence[str]) -> tuple[np.ndar
     """Standard deviations of a and of beta (root of the mean squared Frobenius norm) of each frame's material."""
     a, beta = isotropic_anisotropic(alpha)
     groups = np.asarray(groups)
-    sd_a, sd_beta = np.empty(len(a)), np.empty(len(a))
+    sd_a, sd_beta, few = np.empty(len(a)), np.empty(len(a)), np.zeros(len(a), bool)
     for group in set(groups.tolist()):
         own = groups == group
         sd_a[own] = a[own].std()
         sd_beta[own] = np.sqrt((beta[own] ** 2).sum(axis=(1, 2)).mean())
-    # A material with one or two frames has no deviation of its own yet: it must not dominate the loss.
-    return np.maximum(sd_a, 0.3 * np.median(sd_a)), np.maximum(sd_beta, 0.3 * np.median(sd_beta))
+        few[own] = own.sum() < FEW
+    # A material with so few frames has no deviation of its own yet: it must not dominate the loss. One with more keeps its
+    # own, however stiff it is.
+    for sd in (sd_a, sd_beta):
+        sd[few] = np.maximum(sd[few], 0.3 * np.median(sd))
+    return sd_a, sd_beta
 
 
 def fit_member(
@@ -126,6 +132,8 @@ def fit_member(
     learning_rate: float = 0.01,
     batch: int = 6,
     weight_decay: float = 1e-5,
+    synthetic: tuple[Sequence[Atoms], np.ndarray, Sequence[str]] | None = None,
+    synthetic_share: float = 0.6,
     report: Callable[[str], None] = lambda _: None,
     checkpoint: Path | None = None,
     deadline: float = math.inf,
@@ -138,6 +146,9 @@ def fit_member(
         materials: name of the material of each frame; errors are weighed by its thermal deviation.
         numbers: atomic numbers that the model shall cover.
         standard: from `standardise`.
+        synthetic: further configurations with the labels of a model (`ionraman.training.synthetic`) and their materials, of
+            which each epoch draws twice as many as there are frames. The first `synthetic_share` of the epochs sees
+            them alone, the others see the frames and as many of them.
         checkpoint: file that the fit goes on from; on a CPU the result is bit for bit that of an uninterrupted fit.
         deadline: value of time.monotonic() at which it stops.
 
@@ -152,15 +163,18 @@ def fit_member(
     average = copy.deepcopy(member)
     means, scale = standard
     model = PolarizabilityModel(Path("."), "", [member], means, scale, {}, device)
-    sd_a, sd_beta = (
-        torch.as_tensor(x, dtype=torch.float32, device=device) for x in thermal_deviation(alpha, materials)
-    )
+    deviations, count = thermal_deviation(alpha, materials), len(frames)
+    if synthetic:
+        place = [list(materials).index(material) for material in synthetic[2]]
+        deviations = tuple(np.concatenate([x, x[place]]) for x in deviations)
+        frames, alpha = [*frames, *synthetic[0]], np.concatenate([alpha, synthetic[1]])
+    sd_a, sd_beta = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in deviations)
     target = torch.as_tensor(alpha, dtype=torch.float32, device=device)
     unit = torch.eye(3, device=device)
     optimiser = torch.optim.AdamW(
         member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
     )
-    steps = epochs * -(-len(frames) // batch)
+    steps = epochs * -(-(2 * count if synthetic else count) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     parts = {"member": member, "average": average, "optimiser": optimiser, "schedule": schedule}
     first_epoch = _restore(checkpoint, parts, rng) if checkpoint else 0
@@ -172,7 +186,7 @@ def fit_member(
         if time.monotonic() > deadline:
             raise Unfinished(f"{epoch} of {epochs} epochs")
         losses = []
-        order = rng.permutation(len(frames))
+        order = _order(rng, count, len(frames) - count, epoch < synthetic_share * epochs)
         for first in range(0, len(order), batch):
             chosen = order[first : first + batch]
             predicted = model.differentiable([frames[k] for k in chosen])
@@ -193,6 +207,14 @@ def fit_member(
         if epoch % 20 == 19:
             report(f"epoch {epoch + 1} loss {np.mean(losses):.4f} after {time.monotonic() - start:.0f} s")
     return average.eval()
+
+
+def _order(rng: np.random.Generator, count: int, synthetic: int, alone: bool) -> np.ndarray:
+    """Frames of an epoch in order: `count` labelled ones come first in the numbering, synthetic ones after them."""
+    if not synthetic:
+        return rng.permutation(count)
+    drawn = count + rng.choice(synthetic, 2 * count if alone else count, replace=synthetic < 2 * count)
+    return rng.permutation(drawn if alone else np.concatenate([np.arange(count), drawn]))
 
 
 def _store(path: Path, parts: dict, rng: np.random.Generator, epoch: int) -> None:

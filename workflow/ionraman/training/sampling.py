@@ -137,9 +137,27 @@ def choose(
             continue
         if disagreement is not None and len(own) > 2 * wanted[name]:
             own = sorted(own, key=lambda k: -disagreement[k])[: max(len(own) // 2, wanted[name])]
-        picks = farthest_points(describe([frames[k] for k in own]), wanted[name])
+        if sample.choice == "even":
+            picks = evenly([frames[k].info["run"] for k in own], wanted[name], sample.seed)
+        else:
+            picks = farthest_points(describe([frames[k] for k in own]), wanted[name])
         chosen += [frames[own[k]] for k in picks]
     return chosen
+
+
+def evenly(runs: list[str], count: int, seed: int) -> list[int]:
+    """Indices of `count` frames, the same number (within one) from each run, in equal parts of it, at random within each part.
+
+    Where there are more runs than frames are wanted, they are taken in random order.
+    """
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in rng.permutation(sorted(set(runs)))]
+    picks = []
+    for number, name in enumerate(names):
+        own = [k for k, run in enumerate(runs) if run == name]
+        share = min(len(own), count // len(names) + (number < count % len(names)))
+        picks += [own[int(rng.choice(part))] for part in np.array_split(np.arange(len(own)), share)] if share else []
+    return picks
 
 
 def trajectories(

@@ -89,6 +89,10 @@ class Sample(Group):
     rattled: int = Field(4, ge=0, description="rattled and strained cells of each amplitude to choose from")
     strain: float = Field(0.02, ge=0, le=0.2, description="standard deviation of the strain of rattled cells")
     ion_displacement_A: float = Field(0.25, gt=0, le=2, description="displacement of single ions, A")
+    choice: Literal["diverse", "even"] = Field(
+        "diverse",
+        description="frames to label: the most diverse ones, or the same number from each trajectory, far apart in time",
+    )
     held_out: Share = Field(0.2, description="share of the trajectories that no fit sees")
     valid: Share = Field(
         0.1, description="share of the trajectories that only decides when a force fit is best"
@@ -200,6 +204,14 @@ class AlphaFit(Group):
     epochs: int = Field(150, ge=1, description="epochs")
     batch_size: int = Field(6, ge=1, description="configurations in a batch")
     learning_rate: float = Field(0.01, gt=0, description="highest learning rate")
+    synthetic: int = Field(
+        0,
+        ge=0,
+        description="configurations labelled by a physical model that was fitted to the labels; 0: none",
+    )
+    synthetic_share: float = Field(
+        0.6, ge=0, le=1, description="share of the epochs that are spent on these alone, before the labels join"
+    )
 
 
 class Fit(Group):
