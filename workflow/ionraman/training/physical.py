@@ -87,7 +87,7 @@ def _lattice(most: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Design:
-    """A batch of frames of one number of sites, ready to be evaluated: shapes (frames, parameters, sites, 3, 3), (frames, 3 sites, 3 sites)."""
+    """Frames with one number of sites: sites (frames, parameters, sites, 3, 3), fields (frames, 3 sites, 3 sites)."""
 
     sites: np.ndarray
     fields: np.ndarray
