@@ -11,7 +11,7 @@ from ase.build import bulk
 from ionraman import trust
 from ionraman.problems import ConfigError
 from ionraman.ranking import rank
-from ionraman.training import checks, datasets, sampling
+from ionraman.training import checks, datasets, espresso, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.labels import labelled_force, read_import
@@ -361,3 +361,10 @@ def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp
     assert pieces >= 1
     for one, two in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("end", ["kill -9 $$", "kill -TERM $$", "exit 143"])
+def test_a_killed_program_is_no_word_on_the_label(tmp_path, end):
+    with pytest.raises(espresso.ProgramKilled, match="goes on"):
+        espresso._run(f"sh -c '{end}'", "ph", tmp_path)
+    espresso._run("sh -c 'exit 3'", "ph", tmp_path)  # here the output decides

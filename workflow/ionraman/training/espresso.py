@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from ionraman.training.settings import Espresso
 
 PACKAGE = "quantum-espresso"
 """Debian's package of pw.x and ph.x; libopenblas0-pthread makes it several times faster."""
+
+
+class ProgramKilled(RuntimeError):
+    """A program was ended from outside: no word on the configuration, the job is to be run again."""
 
 
 class ProgramMissing(RuntimeError):
@@ -93,6 +98,7 @@ def label(atoms: Atoms, folder: Path, settings: Espresso) -> dict:
     Raises:
         LabelRejected: did not converge, or the output is not of this configuration.
         ProgramMissing: see `check_programs`.
+        ProgramKilled: a program was ended from outside; the next call goes on.
     """
     elements = sorted(set(atoms.symbols))
     check_programs(settings, elements)
@@ -163,13 +169,16 @@ def _write_inputs(atoms: Atoms, folder: Path, settings: Espresso) -> None:
 
 
 def _run(command: str, stem: str, folder: Path) -> None:
-    # The exit code says little (0 also without convergence, or not 0 after a complete result): the output decides.
+    # The exit code says little (0 also without convergence, or not 0 after a complete result): the output decides, but for a kill.
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     with open(folder / f"{stem}.out", "w") as sink:
-        subprocess.run(
+        code = subprocess.run(
             [*shlex.split(command), "-in", f"{stem}.in"], cwd=folder, stdin=subprocess.DEVNULL, stdout=sink,
             stderr=subprocess.STDOUT, env=environment, check=False,
-        )  # fmt: skip
+        ).returncode  # fmt: skip
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+    if code in {value for number in signals for value in (-number, 128 + number)}:
+        raise ProgramKilled(f"{command} was killed (exit code {code}) in {folder}; the same command goes on with this label")
 
 
 def _finished(output: Path, mark: str) -> bool:
