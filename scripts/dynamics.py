@@ -29,9 +29,9 @@ def main(lease: Lease, attempt: Attempt) -> None:
     import numpy as np
     import torch
     from ase import Atoms
-    from ionraman import potentials
+    from ionraman import memory, potentials
     from ionraman.attempts import keep
-    from ionraman.batches import Batch, assign, carry_through
+    from ionraman.batches import Batch, assign, carry_through, divide
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
 
@@ -78,11 +78,12 @@ def main(lease: Lease, attempt: Attempt) -> None:
     def saved(steps: int) -> None:
         if attempt.steps_end is None:
             attempt.steps_start = before + steps
-            keep(arguments.folder / "packs" / pack, attempt)
+            keep(pack_folder, attempt)
         attempt.steps_end = before + steps
 
+    pack_folder = arguments.folder / "packs" / pack
     before, dtype = 0, getattr(torch, compute["dtype"])
-    finished, batches = assign(members, protocol, potential.sha256, arguments.folder / "packs" / pack)
+    finished, batches = assign(members, protocol, potential.sha256, pack_folder)
     records |= {key: shared | record for key, record in finished.items()}
 
     def integrate(batch: Batch) -> list[dict]:
@@ -92,7 +93,13 @@ def main(lease: Lease, attempt: Attempt) -> None:
         before = attempt.steps_end or before
         return found
 
-    records |= carry_through(batches, arguments.folder / "packs" / pack, integrate)
+    if device.type == "cuda":
+        model, whole = potential.torchsim(device, dtype, stress=False), batches
+        batches = []
+        for batch in whole:
+            cells = [member.atoms for member in batch.members]
+            batches += divide(batch, memory.groups(cells, protocol.replicas, model, device, dtype), pack_folder)
+    records |= carry_through(batches, pack_folder, integrate)
     write_json(arguments.output, records)
 
 

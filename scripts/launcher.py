@@ -31,7 +31,7 @@ scripts/campaign COMMAND --help             what a command takes; all know --con
     export [CAMPAIGN]                       one archive for a paper: tables, spectra, figures, methods, references
     compare A B                             two campaigns side by side
     train                                   train models: sample, label, fit, validate, register (docs/training.md)
-scripts/test [unit|physics|workflow|browser|slurm|train|all]
+scripts/test [unit|physics|workflow|browser|slurm|train|gpu|all]
 scripts/benchmark [dynamics|polarizability|analysis|scale]
 The environment lies in .venv, or where IONRAMAN_ENV says.
 """
@@ -45,6 +45,7 @@ TESTS = {
     "workflow": ["tests/workflow"],
     "browser": ["tests/browser"],
     "train": ["tests/train"],
+    "gpu": ["tests/gpu"],
     "": ["tests/unit", "tests/physics", "tests/workflow"],
 }
 SLURM = ["tests/slurm"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from ionraman.batches import assign, carry_through
+from ionraman import memory
+from ionraman.batches import assign, carry_through, divide
 from ionraman.dynamics import Engine
 from ionraman.protocol import Member, Protocol
 from ionraman.trajectory import trajectory_store
@@ -160,3 +161,20 @@ def test_a_single_member_that_is_too_large_fails(force_model, tmp_path):
     _, batches = assign(members(tmp_path, "a"), SHORT, force_model.sha256, tmp_path)
     with pytest.raises(torch.OutOfMemoryError):
         carry_through(batches, tmp_path, integrate_on_a_small_gpu(force_model, 0, -1, []))
+
+
+def test_members_that_do_not_fit_begin_in_batches_of_their_own(force_model, tmp_path):
+    chosen = members(tmp_path, "a", "b", "c")
+    (whole,) = assign(chosen, SHORT, force_model.sha256, tmp_path)[1]
+    parts = divide(whole, [[0, 2], [1]], tmp_path)
+    assert [[m.name for m in part.members] for part in parts] == [["a", "c"], ["b"]]
+    assert [part.folder for part in parts] == [tmp_path, tmp_path / "batch_2"]
+    assert divide(whole, [[0, 1, 2]], tmp_path) == [whole]
+
+
+def test_a_full_memory_is_known_by_its_words(force_model):
+    inside_torchscript = RuntimeError("The following operation failed in the TorchScript interpreter.\nCUDA out of memory. Tried ...")
+    assert memory.is_exhausted(inside_torchscript) and memory.is_exhausted(torch.OutOfMemoryError("full"))
+    assert not memory.is_exhausted(RuntimeError("index out of range"))
+    cells = [bulk("NaCl", "rocksalt", 5.7, cubic=True)] * 3
+    assert memory.groups(cells, 2, None, torch.device("cpu"), torch.float32) == [[0, 1, 2]]

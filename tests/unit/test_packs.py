@@ -7,8 +7,10 @@ from ionraman.packs import plan_packs, read_packs
 from ionraman.settings import ConfigError, Settings
 
 
-def campaign(*names, size=1, temperatures=(300.0,), **overrides):
-    settings = Settings.model_validate({"temperatures_K": list(temperatures), "compute": {"pack_size": size}})
+def campaign(*names, size=1, hours=None, temperatures=(300.0,), **overrides):
+    settings = Settings.model_validate(
+        {"temperatures_K": list(temperatures), "compute": {"pack_size": size, "pack_hours": hours}}
+    )
     return Campaign(
         settings,
         tuple(
@@ -45,6 +47,23 @@ def test_files_are_never_rewritten(tmp_path):
     later = plan_packs(campaign("a", "new", "b", "c", size=5), tmp_path)
     assert later == first | {"0003": [("new", 300.0)]}
     assert {name: entry for name, entry in contents(tmp_path).items() if name in before} == before
+
+
+def test_a_pack_holds_what_its_hours_allow(tmp_path):
+    # 64 atoms: npt 5,000 steps, and 4 replicas of 1,000 of nvt and 20,000 of production
+    alone_h = 64 * (5_000 + 4 * 21_000) / 500 / 3600
+    long = campaign(*"abcde", size=3, hours=2.5 * alone_h)
+    plan = plan_packs(long, tmp_path / "a/packs")
+    assert [[name for name, _ in members] for members in plan.values()] == [["a", "b"], ["c", "d"], ["e"]]
+    # A cell that is built counts with its atoms.
+    for name, atoms in (("a", 10), ("b", 20), ("c", 30)):
+        (tmp_path / f"b/structures/{name}").mkdir(parents=True)
+        (tmp_path / f"b/structures/{name}/structure.json").write_text(f'{{"atoms": {{"numbers": {[11] * atoms}}}}}')
+    plan = plan_packs(long, tmp_path / "b/packs")
+    assert [[name for name, _ in members] for members in plan.values()] == [["a", "b", "c"], ["d", "e"]]
+    # One that takes longer alone is alone.
+    short = campaign(*"abcde", size=3, hours=0.5 * alone_h)
+    assert [len(members) for members in plan_packs(short, tmp_path / "c/packs").values()] == [1, 1, 1, 1, 1]
 
 
 def test_rows_that_left_are_not_wanted_and_come_back(tmp_path):

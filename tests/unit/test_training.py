@@ -197,6 +197,24 @@ def test_an_outcar_gives_forces_or_the_tensor(tmp_path):
     assert "no dielectric tensor" in read_import(Import(kind="alpha", **common), LIMITS)[1][0][1]
 
 
+def test_an_imported_file_may_name_materials_and_weights_itself(tmp_path):
+    atoms = bulk("NaCl", "rocksalt", 5.7)
+    frames = []
+    for number, info in enumerate(({"system": "NaCl"}, {"material": "salt", "config_weight": 0.01}, {})):
+        frame = labelled_force(atoms, -6.5, np.zeros((2, 3)) + (20.0 if number == 1 else 0.01) * np.array([[1], [-1]]), None, "x")
+        frame.info.pop("level")
+        frame.info |= info
+        frames.append(frame)
+    ase.io.write(tmp_path / "set.extxyz", frames)
+    item = Import(file=str(tmp_path / "set.extxyz"), kind="force", level="x")
+    taken, rejected = read_import(item, LIMITS)
+    assert [frame.info["material"] for frame in taken] == ["NaCl", "salt"]
+    assert "config_weight" not in taken[0].info and taken[1].info["config_weight"] == 0.01
+    assert len(rejected) == 1 and "of which material" in rejected[0][1]
+    # A large force whose weight was stated is no error of units.
+    assert len(datasets.accepted("force", [*taken, taken[0], taken[0]], LIMITS)[0]) == 4
+
+
 def labels_alpha(atoms: Atoms) -> np.ndarray:
     epsilon = np.reshape(atoms.info["epsilon"], (3, 3))
     return (atoms.get_volume() / (4 * np.pi) * (epsilon - np.eye(3))).ravel()

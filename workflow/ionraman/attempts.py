@@ -138,7 +138,9 @@ def _how(error: BaseException) -> str:
         return "stopped"
     if isinstance(error, MemoryError):
         return "out of memory"
-    return "out of GPU memory" if type(error).__name__ == "OutOfMemoryError" else "failed"
+    # By its words: within TorchScript it has another type, and torch is not imported here.
+    exhausted = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(error)
+    return "out of GPU memory" if exhausted else "failed"
 
 
 def _killed_for_memory(attempt: Attempt, logs: Path) -> bool:

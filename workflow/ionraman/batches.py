@@ -16,7 +16,8 @@ import torch
 
 from ionraman import checkpoint
 from ionraman.cleaning import is_cleaned
-from ionraman.packs import batch_folders, copy_checkpoints, next_batch
+from ionraman.memory import is_exhausted
+from ionraman.packs import batch_folders, batch_number, copy_checkpoints, next_batch
 from ionraman.production import record_file
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import CorruptSegment, read_json, trajectory_store
@@ -86,7 +87,7 @@ def carry_through(
         integrate: carries one batch to its end; a record for each member.
 
     Raises:
-        torch.OutOfMemoryError: one member alone is too large.
+        RuntimeError: one member alone is too large (`memory.is_exhausted`), or anything else that went wrong.
     """
     records, waiting = {}, list(batches)
     while waiting:
@@ -94,24 +95,32 @@ def carry_through(
         try:
             records |= zip((member.key for member in batch.members), integrate(batch), strict=True)
             continue
-        except torch.OutOfMemoryError as error:
-            if len(batch.members) == 1:
+        except RuntimeError as error:
+            if len(batch.members) == 1 or not is_exhausted(error):
                 raise
             print(f"{len(batch.members)} members do not fit into memory together and go on as two batches: {error}", flush=True)
         # Here, where the error no longer holds what was in memory.
         gc.collect()
         torch.cuda.empty_cache()
-        waiting[:0] = _halves(batch, folder)
+        middle = len(batch.members) // 2
+        numbers = list(range(len(batch.members)))
+        waiting[:0] = divide(batch, [numbers[:middle], numbers[middle:]], folder)
     return records
 
 
-def _halves(batch: Batch, folder: Path) -> list[Batch]:
-    """Both go on from the checkpoint of the whole, of which each takes its members."""
-    middle, other = len(batch.members) // 2, next_batch(folder)
-    other = folder / "batch_2" if other == batch.folder else other  # no checkpoint yet
-    other.mkdir(parents=True, exist_ok=True)
-    copy_checkpoints(batch.folder, other)
-    return [Batch(batch.members[:middle], batch.folder), Batch(batch.members[middle:], other)]
+def divide(batch: Batch, groups: list[list[int]], folder: Path) -> list[Batch]:
+    """A batch of each group of its members; all go on from the checkpoint of the whole, of which each takes its own.
+
+    Args:
+        groups: numbers of the members; folder: of the pack.
+    """
+    parts = [Batch([batch.members[k] for k in groups[0]], batch.folder)]
+    for group in groups[1:]:
+        other = folder / f"batch_{max([1, *map(batch_number, batch_folders(folder)[1:])]) + 1}"
+        other.mkdir(parents=True, exist_ok=True)
+        copy_checkpoints(batch.folder, other)
+        parts.append(Batch([batch.members[k] for k in group], other))
+    return parts
 
 
 def _members(batch: Path) -> tuple[list[tuple[str, str]], checkpoint.Progress] | None:

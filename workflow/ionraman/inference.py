@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
+from ionraman.memory import is_exhausted
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 
@@ -89,8 +90,8 @@ def _within_memory(
     while True:
         try:
             return model.predict_trajectory(positions_A, cell_A, species, batch_atoms)
-        except torch.OutOfMemoryError:
-            if batch_atoms <= len(species):
+        except RuntimeError as error:
+            if batch_atoms <= len(species) or not is_exhausted(error):
                 raise
-            batch_atoms //= 2
-            torch.cuda.empty_cache()
+        batch_atoms //= 2
+        torch.cuda.empty_cache()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Collection
+from math import inf
 from pathlib import Path
 
 from ionraman.campaign import Campaign
+from ionraman.resources import atoms_of, dynamics_s, speed_of, stage_steps
 from ionraman.settings import ConfigError, Dynamics
 from ionraman.trajectory import write_atomically
 
@@ -64,11 +66,10 @@ def plan_packs(
             leaving.setdefault((former, run in anew, *shared(run)), []).append(run)
 
     number = max((int(path.stem) for path in _files(folder)), default=0)
-    size = campaign.settings.compute.pack_size
     for (former, *_), runs in leaving.items():
-        for start in range(0, len(runs), size):
+        for members in _portions(campaign, runs, folder.parent / "structures"):
             number += 1
-            name, members = f"{number:04d}", runs[start : start + size]
+            name = f"{number:04d}"
             if write:
                 if former:
                     _inherit(folder / former, folder / name)
@@ -76,6 +77,24 @@ def plan_packs(
                 write_atomically(folder / f"{name}.tsv", text.encode())
             plan[name] = members
     return dict(sorted(plan.items(), key=lambda item: int(item[0])))
+
+
+def _portions(campaign: Campaign, runs: list[Run], structures: Path) -> list[list[Run]]:
+    """Runs that share their dynamics in portions of at most `pack_size` runs and, if more than one, `pack_hours` hours."""
+    compute = campaign.settings.compute
+    longest_s = 3600 * (compute.pack_hours or inf)
+    steps = stage_steps(lambda key: campaign.setting(runs[0][0], key))
+    replicas, portions, spent_s = campaign.setting(runs[0][0], "dynamics.replicas"), [], 0.0
+    for run in runs:
+        built = atoms_of(structures / run[0] / "structure.json")
+        atoms = campaign.setting(run[0], "structure.max_atoms") if built is None else built
+        own_s = dynamics_s(atoms, steps, replicas, speed_of(compute))
+        if not portions or len(portions[-1]) == compute.pack_size or spent_s + own_s > longest_s:
+            portions.append([])
+            spent_s = 0.0
+        portions[-1].append(run)
+        spent_s += own_s
+    return portions
 
 
 def read_packs(folder: Path) -> dict[str, list[Run]]:
@@ -109,7 +128,7 @@ def _files(folder: Path) -> list[Path]:
 
 def batch_folders(pack_folder: Path) -> list[Path]:
     """Where the batches of a pack keep their checkpoints: the folder of the pack, then batch_2, batch_3 and so on in it."""
-    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=_number)]
+    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=batch_number)]
 
 
 def next_batch(pack_folder: Path) -> Path:
@@ -117,7 +136,7 @@ def next_batch(pack_folder: Path) -> Path:
     *_, last = folders = batch_folders(pack_folder)
     if len(folders) == 1:
         return pack_folder / "batch_2" if checkpoint_files(pack_folder) else pack_folder
-    return pack_folder / f"batch_{_number(last) + 1}"
+    return pack_folder / f"batch_{batch_number(last) + 1}"
 
 
 def checkpoint_files(pack_folder: Path) -> list[Path]:
@@ -137,7 +156,8 @@ def copy_checkpoints(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def _number(batch_folder: Path) -> int:
+def batch_number(batch_folder: Path) -> int:
+    """Number of a batch that has a folder of its own, from 2."""
     return int(batch_folder.name.removeprefix("batch_"))
 
 

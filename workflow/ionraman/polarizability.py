@@ -21,7 +21,7 @@ from ionraman import modelfile
 from ionraman.convolution import fuse
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
-from ionraman.potentials import neighbour_list
+from ionraman.neighbours import library_list
 
 TOLERANCE = 2e-4
 """Largest relative error of the symmetry checks in single precision."""
@@ -104,7 +104,7 @@ class PolarizabilityModel:
         position = torch.as_tensor(wrapped, dtype=dtype, device=self.device)
         cell = torch.as_tensor(np.array(cells), dtype=dtype, device=self.device)
         batch = torch.as_tensor(graph, dtype=torch.long, device=self.device)
-        edges, system, unit_shifts = neighbour_list(self.device)(
+        edges, system, unit_shifts = library_list(self.device)(
             position,
             cell,
             torch.ones(count, 3, dtype=torch.bool, device=self.device),

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from ionraman import modelfile
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
+from ionraman.neighbours import VerletList, library_list
 
 
 class DeviceError(RuntimeError):
@@ -36,13 +37,6 @@ def select_device(name: str) -> torch.device:
             "driver supports (scripts/campaign setup --torch cu126), or set compute.device: cpu."
         )
     return torch.device(name)
-
-
-def neighbour_list(device: torch.device):
-    """Fastest neighbour list of torch-sim on a device: vesin on the CPU, its default on a GPU."""
-    from torch_sim import neighbors
-
-    return neighbors.vesin_nl_ts if device.type == "cpu" else neighbors.torchsim_nl
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class Potential:
             device=device,
             dtype=dtype,
             compute_stress=stress,
-            neighbor_list_fn=neighbour_list(device),
+            neighbor_list_fn=VerletList(library_list(device)),
         )
 
 

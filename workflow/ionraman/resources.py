@@ -7,6 +7,7 @@ on in the next job, so nothing is lost where one is too small.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
@@ -26,6 +27,11 @@ BASE_MB, ATOM_MB = 3000, 2.0
 """Host memory of a job (two Snakemake processes, PyTorch and CUDA's context), and of each atom in its batch."""
 
 
+def dynamics_s(atoms: int, steps: dict[str, int], replicas: int, speed: float) -> float:
+    """Seconds for the dynamics of a pack; see `dynamics_minutes`."""
+    return atoms * (steps["npt"] + replicas * (steps["nvt"] + steps["production"])) / speed
+
+
 def dynamics_minutes(
     atoms: int, steps: dict[str, int], replicas: int, speed: float, limit: int, left_s: float | None = None
 ) -> int:
@@ -38,8 +44,7 @@ def dynamics_minutes(
         limit: most minutes of a job.
         left_s: seconds left by the measure of an earlier attempt, which then decides alone.
     """
-    atom_steps = atoms * (steps["npt"] + replicas * (steps["nvt"] + steps["production"]))
-    return _minutes(atom_steps / speed if left_s is None else left_s, limit)
+    return _minutes(dynamics_s(atoms, steps, replicas, speed) if left_s is None else left_s, limit)
 
 
 def polarizability_minutes(atoms: int, frames: float, replicas: int, speed: float, limit: int) -> int:
@@ -56,6 +61,20 @@ def memory_mb(atoms: int, replicas: int, pack_folder: Path, stage: str) -> int:
         stage: 'dynamics' or 'polarizability'.
     """
     return ceil(BASE_MB + ATOM_MB * atoms * replicas) * 2 ** out_of_memory_count(pack_folder, stage)
+
+
+def speed_of(compute) -> float:
+    """Atom-steps per second that the settings `compute` state, or a cautious value for their device."""
+    return compute.atom_steps_per_s or ATOM_STEPS_PER_S["cuda" if compute.device == "cuda" else "cpu"]
+
+
+def stage_steps(setting: Callable[[str], float]) -> dict[str, int]:
+    """Most steps of the stages of a run's dynamics; setting: value of a dotted key."""
+    lengths = {"npt": "npt_limit_ps", "nvt": "nvt_ps", "production": "production_ps"}
+    return {
+        stage: round(setting(f"dynamics.{key}") * 1000 / setting("dynamics.timestep_fs"))
+        for stage, key in lengths.items()
+    }
 
 
 def atoms_of(structure: Path) -> int | None:

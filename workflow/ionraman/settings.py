@@ -175,6 +175,12 @@ class Compute(Group):
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the models")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of one job")
     pack_size: int = Field(2, ge=1, le=10_000, description="most runs (candidate, temperature) in one job")
+    pack_hours: float | None = Field(
+        None,
+        gt=0,
+        description="most hours that the dynamics of the runs in one job may take by the estimate (a longer run is alone in its job); "
+        "null: no limit",
+    )
     atom_steps_per_s: float | None = Field(
         None,
         gt=0,

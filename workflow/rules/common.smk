@@ -90,18 +90,11 @@ def pack_atoms(pack):
 
 def pack_steps(pack):
     """Steps of the stages of a pack's dynamics, whose settings all members share."""
-    name = PACKS[pack][0][0]
-    lengths = {"npt": "npt_limit_ps", "nvt": "nvt_ps", "production": "production_ps"}
-    return {
-        stage: round(setting(name, f"dynamics.{key}") * 1000 / setting(name, "dynamics.timestep_fs"))
-        for stage, key in lengths.items()
-    }
+    return resources.stage_steps(lambda key: setting(PACKS[pack][0][0], key))
 
 
 def pack_speed():
-    compute = CAMPAIGN.settings.compute
-    device = "cuda" if compute.device == "cuda" else "cpu"
-    return compute.atom_steps_per_s or resources.ATOM_STEPS_PER_S[device]
+    return resources.speed_of(CAMPAIGN.settings.compute)
 
 
 def dynamics_minutes(pack):

@@ -62,7 +62,7 @@ def fit(
     """Fit, or go on with a fit, until it is finished or the deadline (time.monotonic()) has come.
 
     Args:
-        train, valid: frames with REF_energy, REF_forces and, where all have it, REF_stress.
+        train, valid: frames with REF_energy, REF_forces and, where all have it, REF_stress; config_weight weighs a frame.
         folder: of this fit alone; it holds the checkpoints of mace_run_train, which keeps that of its best epoch.
         foundation: model to fine-tune; its architecture replaces that of the settings.
 
@@ -141,13 +141,13 @@ def _options(settings: ForceFit, seed: int, device: str, stress: bool) -> dict:
         "scheduler": "ExponentialLR", "lr_scheduler_gamma": settings.lr_factor, "weight_decay": 1e-6, "ema": None,
         "ema_decay": 0.99, "max_num_epochs": settings.epochs, "eval_interval": 1, "patience": 100_000,
         "error_table": "PerAtomRMSEstressvirials" if stress else "PerAtomRMSE", "num_workers": 0, "plot": False,
-        "restart_latest": None,
+        "restart_latest": None, "save_cpu": None,
     }  # fmt: skip
 
 
 def _plain(atoms: Atoms, stress: bool) -> Atoms:
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    frame.info = {"REF_energy": atoms.info["REF_energy"]}
+    frame.info = {name: atoms.info[name] for name in ("REF_energy", "config_weight") if name in atoms.info}
     if stress:
         frame.info["REF_stress"] = np.asarray(atoms.info["REF_stress"])
     frame.arrays["REF_forces"] = atoms.arrays["REF_forces"]

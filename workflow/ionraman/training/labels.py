@@ -151,7 +151,7 @@ def read_import(item: Import, checks: Checks) -> tuple[list[Atoms], list[tuple[s
 
     A VASP OUTCAR (its name holds OUTCAR) gives forces of every ionic step, or the tensor "including local field
     effects in DFT" with the last one; extended XYZ gives alpha_A3 or epsilon, or REF_energy, REF_forces, REF_stress
-    (or what its columns `forces` and `energy` hold).
+    (or what its columns `forces` and `energy` hold), of forces also config_weight, the weight of the frame in the fit.
 
     Raises:
         ValueError: the file cannot be read; the sentence names it.
@@ -181,11 +181,14 @@ def read_import(item: Import, checks: Checks) -> tuple[list[Atoms], list[tuple[s
                 problem = force_problem(label.info["REF_energy"], label.arrays["REF_forces"], stress)
             if problem:
                 raise LabelRejected(problem)
+            material = item.material or atoms.info.get("material") or atoms.info.get("system")
+            if material is None:
+                raise LabelRejected("neither training.imports nor its info (material, system) says of which material it is")
         except (LabelRejected, KeyError, RuntimeError) as error:
             rejected.append((name, str(error)))
             continue
         label.info |= {
-            "material": item.material,
+            "material": str(material),
             "run": str(atoms.info.get("run", file.name)),
             "split": "test" if item.held_out else "train",
             "kind": "import",
@@ -230,7 +233,10 @@ def _xyz_label(atoms: Atoms, item: Import) -> Atoms:
     if energy is None or forces is None:
         raise LabelRejected("it holds no energy or no forces (REF_energy, REF_forces, or energy and forces)")
     stress = atoms.info.get("REF_stress", results.get("stress"))
-    return labelled_force(plain, energy, forces, None if stress is None else _voigt(stress), item.level)
+    label = labelled_force(plain, energy, forces, None if stress is None else _voigt(stress), item.level)
+    if "config_weight" in atoms.info:
+        label.info["config_weight"] = float(atoms.info["config_weight"])
+    return label
 
 
 def _with_tensor(atoms: Atoms, epsilon: np.ndarray | None, alpha: np.ndarray | None, level: str) -> Atoms:

@@ -143,7 +143,9 @@ class Import(Group):
 
     file: AnyPath = Field(description="OUTCAR or extxyz file")
     kind: Literal["force", "alpha"] = Field(description="what the labels are")
-    material: SafeName = Field(description="name of the material")
+    material: SafeName | None = Field(
+        None, description="name of the material; null: what each frame's info says under material or system"
+    )
     level: str = Field(
         min_length=1, description="level of theory; equal to that of all other labels of its kind"
     )
