@@ -35,7 +35,7 @@ def test_shipped_models_are_small_and_hold_no_pickle(root):
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".svg", ".csv"}
 
 
-@pytest.mark.parametrize("name", ["force-small", "alpha-small"])
+@pytest.mark.parametrize("name", ["force-small", "force-medium", "alpha-small"])
 def test_shipped_models_give_the_values_of_the_trained_ones(root, name):
     """reference.json holds predictions of the training checkpoints, made before export."""
     folder = root / "workflow/models" / name
