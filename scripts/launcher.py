@@ -49,8 +49,6 @@ TESTS = {
     "": ["tests/unit", "tests/physics", "tests/workflow"],
 }
 SLURM = ["tests/slurm"]
-# Of the tests on SLURM the campaign; the faults, half an hour of waiting for nodes to die, have their own word.
-SLURM_IN_ALL = ["tests/slurm/test_campaign.py"]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 """Two files of tests at a time; the tests of a file share what they compute."""
 
@@ -105,7 +103,7 @@ def test(python: Path, word: str, options: list[str]) -> None:
         folders = [*TESTS[""], *TESTS["browser"], *TESTS["train"]] if word == "all" else TESTS[word]
         runs.append([*PARALLEL, *folders])
     if word in ("slurm", "all"):
-        runs.append(SLURM if word == "slurm" else SLURM_IN_ALL)
+        runs.append(SLURM)
     codes = [subprocess.run([python, "-m", "pytest", *run, *options]).returncode for run in runs]
     # A run that a signal ended has a negative code.
     sys.exit(next((code for code in codes if code), 0))

@@ -2,7 +2,19 @@
 
 import json
 
+import numpy as np
 import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def two(new_campaign):
+    """Two candidates, launched once."""
+    campaign = new_campaign("two")
+    campaign.add("one", "structures/NaCl.cif")
+    campaign.add("two", "structures/NaCl.cif", overrides="dynamics.seed=2")
+    campaign.code = campaign.finish(campaign.launch())
+    return campaign
 
 
 def test_the_probe_is_a_job_on_a_gpu_node(new_campaign, cluster):
@@ -17,11 +29,9 @@ def test_the_probe_is_a_job_on_a_gpu_node(new_campaign, cluster):
     assert state == "COMPLETED" and node.startswith("gpu")
 
 
-def test_two_candidates_through_the_shipped_profile(new_campaign, cluster):
-    campaign = new_campaign("two")
-    campaign.add("one", "structures/NaCl.cif")
-    campaign.add("two", "structures/NaCl.cif", overrides="dynamics.seed=2")
-    assert campaign.finish(campaign.launch()) == 0, campaign.said()
+def test_two_candidates_through_the_shipped_profile(two, cluster):
+    campaign = two
+    assert campaign.code == 0, campaign.said()
     table = pd.read_csv(campaign.results / "ranking.csv").set_index("candidate")
     assert table.status.to_dict() == {"one": "complete", "two": "complete"}
     assert table["rank"].notna().all()
@@ -33,3 +43,24 @@ def test_two_candidates_through_the_shipped_profile(new_campaign, cluster):
     # One job for the dynamics, the polarizability and the grouped analysis of each; nothing else goes to the queue.
     assert len(comments) == 6 and sum("dynamics" in comment for comment in comments) == 2
     assert campaign.planned() == []
+
+
+def test_one_is_made_longer_and_the_other_begun_anew(two, cluster):
+    campaign, before = two, two.positions("one")
+    done = campaign.run("one", "--ps", "0.5", "--profile", "profile", program="scripts/extend.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert np.array_equal(campaign.positions("one")[:, : before.shape[1]], before)
+    assert campaign.positions("one").shape[1] == before.shape[1] + 50
+    first, longer = campaign.attempts("one")
+    assert longer.how == "finished" and longer.job != first.job and longer.steps_start == first.steps_end
+    assert len(campaign.attempts("two")) == 1  # it was left alone
+
+    campaign.rows = (campaign.folder / "config/tiny.tsv").read_text().splitlines()  # as `extend` left them
+    (old,) = campaign.attempts("two")
+    done = campaign.run("two", "--from-scratch", "--yes", "--profile", "profile", program="scripts/rerun.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    anew = campaign.attempts("two")[-1]
+    assert anew.how == "finished" and anew.job != old.job and anew.steps_start == 0
+    assert len(campaign.attempts("one")) == 2
+    table = pd.read_csv(campaign.results / "ranking.csv").set_index("candidate")
+    assert table.status.to_dict() == {"one": "complete", "two": "complete"}

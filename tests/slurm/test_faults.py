@@ -64,6 +64,13 @@ def at_work(campaign, name: str) -> str:
     return wait_until(job, f"{name} is at work with {HELD} frames", said=campaign.said)
 
 
+def end_of(job: str, campaign, cluster) -> None:
+    """Wait until SLURM ended a job at its time limit."""
+    wait_until(
+        lambda: cluster.state_of(job) not in ("RUNNING", "COMPLETING"), "the walltime is over", said=campaign.said
+    )
+
+
 def program(job: str) -> int:
     """Process of the dynamics in a job."""
     (pid,) = processes_of(job, "python scripts/dynamics.py results")
@@ -120,11 +127,10 @@ def broken(new_campaign, cluster):
         check=False,
     )
     release(campaign, "calm")
-    wait_until(
-        lambda: cluster.state_of(late) not in ("RUNNING", "COMPLETING"),
-        "the walltime is over",
-        said=campaign.said,
-    )
+    end_of(late, campaign, cluster)
+    late = at_work(campaign, "walltime")  # its second allocation is too short as well
+    cluster.limit(late)
+    end_of(late, campaign, cluster)
     release(campaign, "walltime")
     code = campaign.finish(process)
     cluster.start(node)
@@ -146,12 +152,14 @@ def test_the_trajectory_is_that_of_the_undisturbed_run(broken, name):
     assert np.array_equal(campaign.positions(name), campaign.positions("calm"))
 
 
-def test_an_exceeded_walltime_goes_on_in_the_next_allocation(broken, cluster):
+def test_a_run_that_exceeds_its_walltime_goes_on_over_three_allocations(broken, cluster):
     campaign = broken
-    first, second = campaign.attempts("walltime")
-    assert (first.how, second.how) == ("stopped", "finished") and cluster.state_of(first.job) == "TIMEOUT"
+    first, second, third = attempts = campaign.attempts("walltime")
+    assert [attempt.how for attempt in attempts] == ["stopped", "stopped", "finished"]
+    assert cluster.state_of(first.job) == cluster.state_of(second.job) == "TIMEOUT"
     # It saved itself: not even the time since the last segment is lost.
     assert second.steps_start == first.steps_end >= BEFORE + 5 * HELD
+    assert third.steps_start == second.steps_end
 
 
 def test_kill_9_of_the_md_process(broken):

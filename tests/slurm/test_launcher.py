@@ -16,9 +16,9 @@ TARGET = "results/tiny/packs/0001.dynamics.json"
 
 @pytest.fixture(scope="module")
 def ongoing(new_campaign, cluster):
-    """Three campaigns of one candidate each, launched together so that they share the waiting; each is held at 30 frames."""
+    """Four campaigns of one candidate each, launched together so that they share the waiting; each is held at 30 frames."""
     campaigns = {}
-    for name, profile in (("restart", "slurm"), ("preempted", "slurm-preemptible"), ("disk", "slurm")):
+    for name, profile in (("restart", "slurm"), ("waited", "slurm"), ("preempted", "slurm-preemptible"), ("disk", "slurm")):
         campaign = campaigns[name] = new_campaign(name, profile)
         campaign.add("salt", "structures/NaCl.cif")
         disturbed(campaign, ("salt",))
@@ -107,6 +107,21 @@ def test_a_killed_launcher_and_ctrl_c(ongoing, cluster):
     assert one_after_the_other(attempts) and campaign.positions("salt").shape[1] == FRAMES
 
 
+def test_jobs_of_a_killed_launcher_are_waited_for_if_asked(ongoing, cluster):
+    campaign = ongoing["waited"]
+    job = at_work(campaign, "salt")
+    os.killpg(campaign.process.pid, signal.SIGKILL)
+    campaign.process.wait()
+    again = campaign.launch("--old-jobs", "wait", TARGET)
+    wait_until(lambda: "wait" in campaign.text.read_text().lower(), "the launcher says that it waits", said=campaign.said)
+    assert cluster.state_of(job) == "RUNNING"
+    release(campaign, "salt")
+    assert campaign.finish(again) == 0, campaign.said()
+    (attempt,) = campaign.attempts("salt")  # nothing was cancelled or started anew
+    assert attempt.how == "finished" and attempt.job == job
+    assert campaign.positions("salt").shape[1] == FRAMES
+
+
 def test_a_preempted_job_is_requeued_and_goes_on(ongoing):
     campaign = ongoing["preempted"]
     assert campaign.finish(campaign.process) == 0, campaign.said()
@@ -119,5 +134,5 @@ def test_a_preempted_job_is_requeued_and_goes_on(ongoing):
 
 def test_disturbed_trajectories_are_the_same(ongoing):
     expected = ongoing["disk"].positions("salt")
-    for name in ("restart", "preempted"):
+    for name in ("restart", "waited", "preempted"):
         assert np.array_equal(ongoing[name].positions("salt"), expected), name

@@ -46,8 +46,9 @@ def draw(rows: pd.DataFrame, file: Path) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "learning curve"
     from matplotlib import pyplot
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
 
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
     present = [quantity for quantity in QUANTITIES if (rows["quantity"] == quantity).any()]
     figure, axes = pyplot.subplots(
         1, max(len(present), 1), figsize=(4 * max(len(present), 1), 3.4), squeeze=False, layout="constrained"
@@ -63,6 +64,8 @@ def draw(rows: pd.DataFrame, file: Path) -> None:
         axis.set_xticks(ticks)
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_formatter(plain)
+        axis.yaxis.set_minor_formatter(plain)
         axis.legend(fontsize="small")
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
