@@ -99,6 +99,7 @@ def main(lease: Lease, attempt: Attempt) -> None:
         for batch in whole:
             cells = [member.atoms for member in batch.members]
             batches += divide(batch, memory.groups(cells, protocol.replicas, model, device, dtype), pack_folder)
+        del model  # and the neighbour list of the largest batch that was tried
     records |= carry_through(batches, pack_folder, integrate)
     write_json(arguments.output, records)
 

@@ -1,13 +1,14 @@
 """Cross-validate a polarizability ensemble by trajectory, and say how its errors fall with the number of labels.
 
 Each fold leaves out a fifth of the trajectories of every material; members are fitted to all of the rest and to random shares of
-it, with labels of the physical model as `alpha.synthetic` has them. Written to the output folder: the predictions of every fit
-(NPZ; a fit that is there is not made again), cross_validation.csv and learning_curve.svg.
+it, with labels of the physical model as `alpha.synthetic` has them. Written to the output folder: cross_validation.csv,
+learning_curve.svg and, below a digest of labels and settings, the predictions of every fit (NPZ; one that is there is not made again).
 
-    python scripts/training/cross_validate.py workflow/data/polarizability_*.extxyz --out cv --jobs 8
+    python scripts/training/cross_validate.py labels.extxyz more.extxyz --out cv --jobs 8
 """
 
 import argparse
+import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -62,6 +63,14 @@ def folds_of(frames: list, count: int) -> np.ndarray:
         for run in rng.permutation(runs):
             fold[str(run)] = len(fold) % count
     return np.array([fold[atoms.info["run"]] for atoms in frames])
+
+
+def digest_of(files: list[Path], folds: int, settings: AlphaFit) -> str:
+    """Of the labels in their order, the folds and the settings: what the predictions depend on."""
+    content = hashlib.sha256(f"{folds} {settings.model_dump_json()}".encode())
+    for file in files:
+        content.update(file.stem.encode() + file.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def fit(files: list[Path], out: Path, folds: int, fold: int, share: float, seed: int, settings: AlphaFit) -> str:
@@ -128,12 +137,13 @@ def needed(rows: pd.DataFrame, quantity: str, frames: dict[str, int]) -> str:
 
 def main() -> None:
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     settings = AlphaFit(epochs=arguments.epochs, synthetic=arguments.synthetic)
+    fitted = arguments.out / digest_of(arguments.labels, arguments.folds, settings)
+    fitted.mkdir(parents=True, exist_ok=True)
     plan = [(fold, 1.0, seed) for seed in range(arguments.members) for fold in range(arguments.folds)]
     plan += [(fold, share, 0) for share in arguments.shares for fold in range(arguments.folds)]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        jobs = [pool.submit(fit, arguments.labels, arguments.out, arguments.folds, *job, settings) for job in plan]
+        jobs = [pool.submit(fit, arguments.labels, fitted, arguments.folds, *job, settings) for job in plan]
         for job in jobs:
             print(job.result(), flush=True)
     frames = read(arguments.labels)
@@ -144,7 +154,7 @@ def main() -> None:
         seeds = range(arguments.members) if share == 1 else (0,)
         predicted, labels = np.zeros_like(alpha), []
         for fold in range(arguments.folds):
-            stored = [np.load(arguments.out / f"cv{share:g}-{fold}-{seed}.npz") for seed in seeds]
+            stored = [np.load(fitted / f"cv{share:g}-{fold}-{seed}.npz") for seed in seeds]
             predicted[place == fold] = np.mean([one["predicted"] for one in stored], axis=0)[place == fold]
             labels.append(int(stored[0]["n"]))
         for material, quantity, error, bar, count in errors(alpha, predicted, materials, runs):

@@ -107,4 +107,6 @@ def test_minutes_scale_with_atoms_and_steps_up_to_the_limit():
     )
     assert resources.dynamics_minutes(100, steps, 5, 1e4, 30) == 30
     assert minutes(left_s=600) == 15
+    # A small pack does not make a GPU's steps shorter than the start of their kernels.
+    assert minutes(1, step_s=0.02) == pytest.approx(1.5 * 56_000 * 0.02 / 60, abs=1)
     assert resources.polarizability_minutes(100, 1e5, 5, 1e4, 60) == 60

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import bulk
 from ionraman import memory
+from ionraman.attempts import gpu_is_full
 from ionraman.batches import assign, carry_through, divide
 from ionraman.dynamics import Engine
 from ionraman.protocol import Member, Protocol
@@ -172,9 +173,20 @@ def test_members_that_do_not_fit_begin_in_batches_of_their_own(force_model, tmp_
     assert divide(whole, [[0, 1, 2]], tmp_path) == [whole]
 
 
+def test_batches_never_share_a_folder(force_model, tmp_path):
+    """The pack's first group has a checkpoint; those that wait are divided again before they have one."""
+    run(force_model, tmp_path, SHORT, members(tmp_path, "a"))
+    (waiting,) = assign(members(tmp_path, "a", "b", "c", "d"), SHORT, force_model.sha256, tmp_path)[1]
+    parts = divide(waiting, [[0], [1], [2]], tmp_path)
+    assert len({part.folder for part in parts} | {tmp_path}) == 4
+    (again,) = assign(members(tmp_path, "a", "b", "c", "d"), SHORT, force_model.sha256, tmp_path)[1]
+    assert len({part.folder for part in divide(again, [[0, 1], [2]], tmp_path)} | {tmp_path}) == 3
+
+
 def test_a_full_memory_is_known_by_its_words(force_model):
     inside_torchscript = RuntimeError("The following operation failed in the TorchScript interpreter.\nCUDA out of memory. Tried ...")
-    assert memory.is_exhausted(inside_torchscript) and memory.is_exhausted(torch.OutOfMemoryError("full"))
-    assert not memory.is_exhausted(RuntimeError("index out of range"))
+    assert gpu_is_full(inside_torchscript) and gpu_is_full(torch.OutOfMemoryError("full"))
+    assert gpu_is_full(RuntimeError("CUDA error: out of memory"))
+    assert not gpu_is_full(RuntimeError("index out of range"))
     cells = [bulk("NaCl", "rocksalt", 5.7, cubic=True)] * 3
     assert memory.groups(cells, 2, None, torch.device("cpu"), torch.float32) == [[0, 1, 2]]

@@ -200,7 +200,7 @@ def test_an_outcar_gives_forces_or_the_tensor(tmp_path):
 def test_an_imported_file_may_name_materials_and_weights_itself(tmp_path):
     atoms = bulk("NaCl", "rocksalt", 5.7)
     frames = []
-    for number, info in enumerate(({"system": "NaCl"}, {"material": "salt", "config_weight": 0.01}, {})):
+    for number, info in enumerate(({"system": "NaCl"}, {"material": "salt", "config_weight": 0.01, "split": "test"}, {})):
         frame = labelled_force(atoms, -6.5, np.zeros((2, 3)) + (20.0 if number == 1 else 0.01) * np.array([[1], [-1]]), None, "x")
         frame.info.pop("level")
         frame.info |= info
@@ -209,10 +209,13 @@ def test_an_imported_file_may_name_materials_and_weights_itself(tmp_path):
     item = Import(file=str(tmp_path / "set.extxyz"), kind="force", level="x")
     taken, rejected = read_import(item, LIMITS)
     assert [frame.info["material"] for frame in taken] == ["NaCl", "salt"]
+    assert [frame.info["split"] for frame in taken] == ["train", "test"]
     assert "config_weight" not in taken[0].info and taken[1].info["config_weight"] == 0.01
     assert len(rejected) == 1 and "of which material" in rejected[0][1]
-    # A large force whose weight was stated is no error of units.
+    # A large force is no error of units where the frame was given less weight; with full weight it is.
     assert len(datasets.accepted("force", [*taken, taken[0], taken[0]], LIMITS)[0]) == 4
+    taken[1].info["config_weight"] = 1.0
+    assert len(datasets.accepted("force", [*taken, taken[0], taken[0]], LIMITS)[0]) == 3
 
 
 def labels_alpha(atoms: Atoms) -> np.ndarray:

@@ -21,6 +21,9 @@ from ionraman.trajectory import write_atomically
 SLURM_LOGS = Path(".snakemake/slurm_logs")
 """Where Snakemake keeps the logs of failed SLURM jobs, relative to the project."""
 
+_FULL_GPU = ("CUDA out of memory", "CUDA error: out of memory", "Failed to allocate")
+"""Words of torch, of CUDA and of warp (torch-sim's neighbour lists)."""
+
 _OUT_OF_MEMORY = re.compile(
     r"^(slurmstepd\S*|srun): .*(oom.kill|out of memory|exceeded (job |step )?memory limit)",
     re.IGNORECASE | re.MULTILINE,
@@ -133,14 +136,18 @@ def _write(folder: Path, history: list[Attempt]) -> None:
     write_atomically(folder / "attempts.json", (json.dumps(records, indent=1) + "\n").encode())
 
 
+def gpu_is_full(error: BaseException) -> bool:
+    """Whether an error says that the memory of the device is full: by its words, because from within TorchScript, or of warp, it is no
+    torch.OutOfMemoryError (and torch is not imported here)."""
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _FULL_GPU)
+
+
 def _how(error: BaseException) -> str:
     if isinstance(error, Stopped):
         return "stopped"
     if isinstance(error, MemoryError):
         return "out of memory"
-    # By its words: within TorchScript it has another type, and torch is not imported here.
-    exhausted = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(error)
-    return "out of GPU memory" if exhausted else "failed"
+    return "out of GPU memory" if gpu_is_full(error) else "failed"
 
 
 def _killed_for_memory(attempt: Attempt, logs: Path) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from ionraman import checkpoint
+from ionraman.attempts import gpu_is_full
 from ionraman.cleaning import is_cleaned
-from ionraman.memory import is_exhausted
 from ionraman.packs import batch_folders, batch_number, copy_checkpoints, next_batch
 from ionraman.production import record_file
 from ionraman.protocol import Member, Protocol, digest
@@ -73,7 +73,9 @@ def assign(
             for path in batch.glob("checkpoint*.pt"):
                 path.unlink()
     if waiting:
-        batches.append(Batch(waiting, next_batch(folder)))
+        new = next_batch(folder)
+        new.mkdir(parents=True, exist_ok=True)  # `divide` goes by the folders that are there
+        batches.append(Batch(waiting, new))
     return finished, batches
 
 
@@ -87,7 +89,7 @@ def carry_through(
         integrate: carries one batch to its end; a record for each member.
 
     Raises:
-        RuntimeError: one member alone is too large (`memory.is_exhausted`), or anything else that went wrong.
+        RuntimeError: one member alone is too large (`attempts.gpu_is_full`), or anything else that went wrong.
     """
     records, waiting = {}, list(batches)
     while waiting:
@@ -96,7 +98,7 @@ def carry_through(
             records |= zip((member.key for member in batch.members), integrate(batch), strict=True)
             continue
         except RuntimeError as error:
-            if len(batch.members) == 1 or not is_exhausted(error):
+            if len(batch.members) == 1 or not gpu_is_full(error):
                 raise
             print(f"{len(batch.members)} members do not fit into memory together and go on as two batches: {error}", flush=True)
         # Here, where the error no longer holds what was in memory.

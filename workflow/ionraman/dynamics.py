@@ -9,8 +9,6 @@ the trajectory is bit for bit that of an uninterrupted run. A member that blows 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from ionraman.checkpoint import Progress
 from ionraman.equilibration import cell_settled, symmetric_cell
 from ionraman.potentials import Potential
 from ionraman.production import production_record, record_file
+from ionraman.progress import ProgressFile
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.segments import Frames
 from ionraman.trajectory import polarizability_store, write_json
@@ -81,7 +80,7 @@ class Engine:
         self.frames = Frames(members, self.digests, protocol, str(device))
         self.stores = self.frames.stores
         self._models: dict[bool, torch.nn.Module] = {}
-        self._reported, self._saved = 0.0, None
+        self._saved = None
 
     def run(self) -> list[dict]:
         """Integrate to the end and return one record per member (status, reason and what was done).
@@ -92,7 +91,10 @@ class Engine:
         self.clock = time.monotonic()
         if not self._restore():
             self._begin()
-        self.resumed_step, self.resumed_clock = self._done_steps(), time.monotonic()
+        self.resumed_step = self._done_steps()
+        lengths = (self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps)
+        total = sum(map(self.protocol.steps, lengths))
+        self.reporter = ProgressFile(self.folder / "progress.json", self.members, total, self.resumed_step)
         self.on_saved(self.resumed_step)
         while self.progress.stage != "done":
             getattr(self, f"_{self.progress.stage}")()
@@ -371,32 +373,7 @@ class Engine:
         return done + (self.progress.step if self.progress.stage != "done" else 0)
 
     def _report(self, force: bool = False) -> None:
-        now = time.monotonic()
-        if not force and now - self._reported < 5:
-            return
-        self._reported = now
-        total = sum(
-            self.protocol.steps(t)
-            for t in (self.protocol.npt_ps, self.protocol.nvt_ps, self.protocol.production_ps)
-        )
-        done = min(self._done_steps(), total)
-        speed = (done - self.resumed_step) / max(now - self.resumed_clock, 1e-9)
-        write_json(
-            self.folder / "progress.json",
-            {
-                "members": [f"{m.name} {m.temperature_K:g} K" for m in self.members],
-                "stage": self.progress.stage,
-                "step": self.progress.step,
-                "steps_done": done,
-                "steps_total": total,
-                "resumed_from": self.resumed_step,
-                "steps_per_s": round(speed, 2),
-                "left_s": round((total - done) / speed) if speed > 0 else None,
-                "updated": time.time(),
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-            },
-        )
+        self.reporter.report(self.progress.stage, self.progress.step, self._done_steps(), force)
 
     # Segments and checkpoint
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from ionraman.memory import is_exhausted
+from ionraman.attempts import gpu_is_full
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 
@@ -91,7 +91,7 @@ def _within_memory(
         try:
             return model.predict_trajectory(positions_A, cell_A, species, batch_atoms)
         except RuntimeError as error:
-            if batch_atoms <= len(species) or not is_exhausted(error):
+            if batch_atoms <= len(species) or not gpu_is_full(error):
                 raise
         batch_atoms //= 2
         torch.cuda.empty_cache()

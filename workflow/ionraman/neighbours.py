@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 SKIN_A = 1.0
-"""Reach of a kept list beyond the cutoff; benchmarks at 900 K: README of the benchmark script."""
+"""Reach of a kept list beyond the cutoff; 0.6, 1.0 and 1.4 A took the same time at 800 K (scripts/benchmark dynamics, CPU)."""
 
 Pairs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """(2, n) atoms; (n,) their system; (n, 3) lattice vectors between their cells, in the type of the positions."""
@@ -81,7 +81,7 @@ class VerletList:
     ) -> torch.Tensor | None:
         """Lattice vectors that the atoms were wrapped by since the list was built; None where it does not serve."""
         kept = self.kept
-        if kept is None or cutoff > kept.reach - self.skin_A or not torch.equal(system, kept.system):
+        if kept is None or cutoff + self.skin_A > kept.reach or not torch.equal(system, kept.system):
             return None
         moved = fractional - kept.fractional
         wrapped = torch.round(moved)

@@ -88,7 +88,7 @@ def _portions(campaign: Campaign, runs: list[Run], structures: Path) -> list[lis
     for run in runs:
         built = atoms_of(structures / run[0] / "structure.json")
         atoms = campaign.setting(run[0], "structure.max_atoms") if built is None else built
-        own_s = dynamics_s(atoms, steps, replicas, speed_of(compute))
+        own_s = dynamics_s(atoms, steps, replicas, *speed_of(compute))
         if not portions or len(portions[-1]) == compute.pack_size or spent_s + own_s > longest_s:
             portions.append([])
             spent_s = 0.0

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from ionraman.attempts import out_of_memory_count
 
-ATOM_STEPS_PER_S = {"cpu": 500.0, "cuda": 100_000.0}
+ATOM_STEPS_PER_S = {"cpu": 500.0, "cuda": 30_000.0}
 """Cautious speed of the dynamics by device: a CPU core with a small cell, a data-centre GPU with a full pack."""
+
+STEP_S = {"cpu": 0.0, "cuda": 0.025}
+"""Time that a step takes at least: starting the kernels (H200 with one small cell: 0.019 s, workflow/data/speed.tsv)."""
 
 ALPHA_COST = 10.0
 """Cost of the polarizability of one atom in one frame, in atom-steps of the dynamics."""
@@ -27,13 +30,20 @@ BASE_MB, ATOM_MB = 3000, 2.0
 """Host memory of a job (two Snakemake processes, PyTorch and CUDA's context), and of each atom in its batch."""
 
 
-def dynamics_s(atoms: int, steps: dict[str, int], replicas: int, speed: float) -> float:
+def dynamics_s(atoms: int, steps: dict[str, int], replicas: int, speed: float, step_s: float = 0.0) -> float:
     """Seconds for the dynamics of a pack; see `dynamics_minutes`."""
-    return atoms * (steps["npt"] + replicas * (steps["nvt"] + steps["production"])) / speed
+    late = steps["nvt"] + steps["production"]
+    return steps["npt"] * max(atoms / speed, step_s) + late * max(atoms * replicas / speed, step_s)
 
 
 def dynamics_minutes(
-    atoms: int, steps: dict[str, int], replicas: int, speed: float, limit: int, left_s: float | None = None
+    atoms: int,
+    steps: dict[str, int],
+    replicas: int,
+    speed: float,
+    limit: int,
+    left_s: float | None = None,
+    step_s: float = 0.0,
 ) -> int:
     """Minutes for the dynamics of a pack, at most `limit`.
 
@@ -43,8 +53,9 @@ def dynamics_minutes(
         speed: atom-steps per second.
         limit: most minutes of a job.
         left_s: seconds left by the measure of an earlier attempt, which then decides alone.
+        step_s: seconds that a step takes at least.
     """
-    return _minutes(dynamics_s(atoms, steps, replicas, speed) if left_s is None else left_s, limit)
+    return _minutes(dynamics_s(atoms, steps, replicas, speed, step_s) if left_s is None else left_s, limit)
 
 
 def polarizability_minutes(atoms: int, frames: float, replicas: int, speed: float, limit: int) -> int:
@@ -63,9 +74,10 @@ def memory_mb(atoms: int, replicas: int, pack_folder: Path, stage: str) -> int:
     return ceil(BASE_MB + ATOM_MB * atoms * replicas) * 2 ** out_of_memory_count(pack_folder, stage)
 
 
-def speed_of(compute) -> float:
-    """Atom-steps per second that the settings `compute` state, or a cautious value for their device."""
-    return compute.atom_steps_per_s or ATOM_STEPS_PER_S["cuda" if compute.device == "cuda" else "cpu"]
+def speed_of(compute) -> tuple[float, float]:
+    """Atom-steps per second that the settings `compute` state, or a cautious value for their device; least time of a step, s."""
+    device = "cuda" if compute.device == "cuda" else "cpu"
+    return compute.atom_steps_per_s or ATOM_STEPS_PER_S[device], STEP_S[device]
 
 
 def stage_steps(setting: Callable[[str], float]) -> dict[str, int]:

@@ -93,18 +93,16 @@ def pack_steps(pack):
     return resources.stage_steps(lambda key: setting(PACKS[pack][0][0], key))
 
 
-def pack_speed():
-    return resources.speed_of(CAMPAIGN.settings.compute)
-
-
 def dynamics_minutes(pack):
+    speed, step_s = resources.speed_of(CAMPAIGN.settings.compute)
     return resources.dynamics_minutes(
         pack_atoms(pack),
         pack_steps(pack),
         setting(PACKS[pack][0][0], "dynamics.replicas"),
-        pack_speed(),
+        speed,
         CAMPAIGN.settings.walltime_min,
         resources.left_s(Path(FOLDER) / "packs" / pack),
+        step_s,
     )
 
 
@@ -113,7 +111,7 @@ def polarizability_minutes(pack):
     frames = setting(name, "dynamics.production_ps") * 1000 / setting(name, "dynamics.sampling_fs")
     replicas = setting(name, "dynamics.replicas")
     return resources.polarizability_minutes(
-        pack_atoms(pack), frames, replicas, pack_speed(), CAMPAIGN.settings.walltime_min
+        pack_atoms(pack), frames, replicas, resources.speed_of(CAMPAIGN.settings.compute)[0], CAMPAIGN.settings.walltime_min
     )
 
 

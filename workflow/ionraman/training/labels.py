@@ -190,7 +190,7 @@ def read_import(item: Import, checks: Checks) -> tuple[list[Atoms], list[tuple[s
         label.info |= {
             "material": str(material),
             "run": str(atoms.info.get("run", file.name)),
-            "split": "test" if item.held_out else "train",
+            "split": "test" if item.held_out or atoms.info.get("split") == "test" else "train",
             "kind": "import",
             "source": name,
         }

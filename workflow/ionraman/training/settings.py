@@ -149,7 +149,9 @@ class Import(Group):
     level: str = Field(
         min_length=1, description="level of theory; equal to that of all other labels of its kind"
     )
-    held_out: bool = Field(False, description="keep these labels out of every fit")
+    held_out: bool = Field(
+        False, description="keep these labels out of every fit (frames whose info says split=test are kept out in any case)"
+    )
 
 
 class Checks(Group):
