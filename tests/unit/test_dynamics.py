@@ -159,18 +159,18 @@ def _state(force_model, positions_scale=1.0, temperature=600.0):
     ],
 )
 def test_guards(force_model, spoil, words):
-    from ionraman.potentials import neighbour_list
+    from ionraman.neighbours import library_list
 
     state, hot = _state(force_model), torch.tensor([600.0])
     spoil(state, hot)
-    reasons = guards.blown_up(state, torch.tensor([600.0]), hot, neighbour_list(torch.device("cpu")))
+    reasons = guards.blown_up(state, torch.tensor([600.0]), hot, library_list(torch.device("cpu")))
     assert (words in reasons[0]) if words else not reasons
 
 
 def test_guard_of_distances(force_model):
-    from ionraman.potentials import neighbour_list
+    from ionraman.neighbours import library_list
 
-    neighbours, temperature = neighbour_list(torch.device("cpu")), torch.tensor([600.0])
+    neighbours, temperature = library_list(torch.device("cpu")), torch.tensor([600.0])
     close = guards.blown_up(_state(force_model, 0.5), temperature, temperature, neighbours)
     assert "1.42 A" in close[0] or "1.43 A" in close[0]
     assert not guards.blown_up(_state(force_model, 0.8), temperature, temperature, neighbours)
@@ -178,14 +178,14 @@ def test_guard_of_distances(force_model):
 
 @pytest.mark.parametrize(("distance", "stops"), [(1.95, True), (2.1, False)])
 def test_two_alkali_ions_may_come_closer_than_their_metallic_radii_say(force_model, distance, stops):
-    from ionraman.potentials import neighbour_list
+    from ionraman.neighbours import library_list
 
     state, temperature = _state(force_model), torch.tensor([600.0])
     sodium = torch.nonzero(state.atomic_numbers == 11).flatten()
     state.positions[sodium[1]] = state.positions[sodium[0]] + torch.tensor([distance, 0.0, 0.0])
     far = torch.nonzero(state.atomic_numbers != 11).flatten()
     state.positions[far, 0] += 0.5  # no anion in the way
-    reasons = guards.blown_up(state, temperature, temperature, neighbour_list(torch.device("cpu")))
+    reasons = guards.blown_up(state, temperature, temperature, library_list(torch.device("cpu")))
     assert ("0.6 of the sum" in reasons.get(0, "")) == stops
 
 
