@@ -145,7 +145,7 @@ def test_a_budget_stops_what_exceeds_it(project, monkeypatch):
     assert expectation([])[1] == []
     # The device, which decides the hours, is often that of the profile.
     (root / "mine").mkdir()
-    (root / "mine/config.yaml").write_text("config:\n  - 'compute={device: cuda}'\n")
+    (root / "mine/config.yaml").write_text("config:\n  - 'compute={device: cuda}'\n  - 'models={force: medium}'\n")
     said, (unknown,) = expectation(["--configfile", "own/overlay.yaml", "--profile", "mine"])
     assert "on cuda is not known" in unknown and "unknown length" in said[0]
 
@@ -163,8 +163,9 @@ def test_finished_packs_count_as_measured(project):
 
 
 def test_unknown_speed_is_said_and_a_budget_then_stops(project):
+    """`medium` on a GPU was not measured (workflow/data/speed.tsv); `small` was."""
     root, load = project
-    campaign = load(compute={"device": "cuda"}, budget={"gpu_hours": 5})
+    campaign = load(compute={"device": "cuda"}, models={"force": "medium"}, budget={"gpu_hours": 5})
     found = survey(campaign, root)
     assert found.total_h is None and found.speeds is None
     assert "check --probe" in over_budget(campaign, found)[0]
