@@ -1,5 +1,7 @@
 """Packs are frozen: runs stay in theirs, new runs make new files."""
 
+import dataclasses
+
 import pytest
 from ionraman.campaign import Campaign
 from ionraman.candidates import Candidate
@@ -61,6 +63,12 @@ def test_a_pack_holds_what_its_hours_allow(tmp_path):
         (tmp_path / f"b/structures/{name}/structure.json").write_text(f'{{"atoms": {{"numbers": {[11] * atoms}}}}}')
     plan = plan_packs(long, tmp_path / "b/packs")
     assert [[name for name, _ in members] for members in plan.values()] == [["a", "b", "c"], ["d", "e"]]
+    # On a GPU small cells share the start of the kernels: together they take no longer than one.
+    settings = campaign(*"abcde", size=3).settings
+    compute = settings.compute.model_copy(update={"device": "cuda", "pack_hours": 1.1 * 89_000 * 0.025 / 3600})
+    gpu = campaign(*"abcde", size=3)
+    gpu = dataclasses.replace(gpu, settings=settings.model_copy(update={"compute": compute}))
+    assert [len(members) for members in plan_packs(gpu, tmp_path / "d/packs").values()] == [3, 2]
     # One that takes longer alone is alone.
     short = campaign(*"abcde", size=3, hours=0.5 * alone_h)
     assert [len(members) for members in plan_packs(short, tmp_path / "c/packs").values()] == [1, 1, 1, 1, 1]

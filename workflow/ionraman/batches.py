@@ -17,7 +17,7 @@ import torch
 from ionraman import checkpoint
 from ionraman.attempts import gpu_is_full
 from ionraman.cleaning import is_cleaned
-from ionraman.packs import batch_folders, batch_number, copy_checkpoints, next_batch
+from ionraman.packs import batch_folders, copy_checkpoints, further_batch, next_batch
 from ionraman.production import record_file
 from ionraman.protocol import Member, Protocol, digest
 from ionraman.trajectory import CorruptSegment, read_json, trajectory_store
@@ -118,7 +118,7 @@ def divide(batch: Batch, groups: list[list[int]], folder: Path) -> list[Batch]:
     """
     parts = [Batch([batch.members[k] for k in groups[0]], batch.folder)]
     for group in groups[1:]:
-        other = folder / f"batch_{max([1, *map(batch_number, batch_folders(folder)[1:])]) + 1}"
+        other = further_batch(folder)
         other.mkdir(parents=True, exist_ok=True)
         copy_checkpoints(batch.folder, other)
         parts.append(Batch([batch.members[k] for k in group], other))

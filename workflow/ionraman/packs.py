@@ -84,16 +84,16 @@ def _portions(campaign: Campaign, runs: list[Run], structures: Path) -> list[lis
     compute = campaign.settings.compute
     longest_s = 3600 * (compute.pack_hours or inf)
     steps = stage_steps(lambda key: campaign.setting(runs[0][0], key))
-    replicas, portions, spent_s = campaign.setting(runs[0][0], "dynamics.replicas"), [], 0.0
+    replicas, portions, atoms = campaign.setting(runs[0][0], "dynamics.replicas"), [], 0
     for run in runs:
         built = atoms_of(structures / run[0] / "structure.json")
-        atoms = campaign.setting(run[0], "structure.max_atoms") if built is None else built
-        own_s = dynamics_s(atoms, steps, replicas, *speed_of(compute))
-        if not portions or len(portions[-1]) == compute.pack_size or spent_s + own_s > longest_s:
+        own = campaign.setting(run[0], "structure.max_atoms") if built is None else built
+        together_s = dynamics_s(atoms + own, steps, replicas, *speed_of(compute))
+        if not portions or len(portions[-1]) == compute.pack_size or together_s > longest_s:
             portions.append([])
-            spent_s = 0.0
+            atoms = 0
         portions[-1].append(run)
-        spent_s += own_s
+        atoms += own
     return portions
 
 
@@ -128,15 +128,18 @@ def _files(folder: Path) -> list[Path]:
 
 def batch_folders(pack_folder: Path) -> list[Path]:
     """Where the batches of a pack keep their checkpoints: the folder of the pack, then batch_2, batch_3 and so on in it."""
-    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=batch_number)]
+    return [pack_folder, *sorted(pack_folder.glob("batch_*"), key=_number)]
 
 
 def next_batch(pack_folder: Path) -> Path:
     """Folder for a further batch: that of the pack while it holds no checkpoint."""
-    *_, last = folders = batch_folders(pack_folder)
-    if len(folders) == 1:
-        return pack_folder / "batch_2" if checkpoint_files(pack_folder) else pack_folder
-    return pack_folder / f"batch_{batch_number(last) + 1}"
+    alone = len(batch_folders(pack_folder)) == 1
+    return pack_folder if alone and not checkpoint_files(pack_folder) else further_batch(pack_folder)
+
+
+def further_batch(pack_folder: Path) -> Path:
+    """Folder below that of the pack, with a number above those of the folders that are there."""
+    return pack_folder / f"batch_{max(map(_number, batch_folders(pack_folder)[1:]), default=1) + 1}"
 
 
 def checkpoint_files(pack_folder: Path) -> list[Path]:
@@ -156,8 +159,7 @@ def copy_checkpoints(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def batch_number(batch_folder: Path) -> int:
-    """Number of a batch that has a folder of its own, from 2."""
+def _number(batch_folder: Path) -> int:
     return int(batch_folder.name.removeprefix("batch_"))
 
 
