@@ -31,6 +31,8 @@ if CAMPAIGN.settings.training:
 localrules:
     all,
     structure,
+    decline_dynamics,
+    decline_polarizability,
     member,
     ranking,
     report,

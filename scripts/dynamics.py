@@ -34,6 +34,7 @@ def main(lease: Lease, attempt: Attempt) -> None:
     from ionraman.batches import Batch, assign, carry_through, divide
     from ionraman.dynamics import Engine
     from ionraman.protocol import Member, Protocol
+    from ionraman.refusals import refusal
 
     torch.set_num_threads(compute["threads"])
     device = potentials.select_device(compute["device"])
@@ -43,21 +44,11 @@ def main(lease: Lease, attempt: Attempt) -> None:
     for name, temperature in arguments.members:
         structure = read_json(arguments.folder / "structures" / name / "structure.json")
         key = f"{name}:{temperature:g}"
-        if structure["status"] != "complete":
-            records[key] = {"status": structure["status"], "reason": structure["reason"]}
+        if refused := refusal(structure, protocol.timestep_fs, potential.elements):
+            records[key] = refused
             continue
         cell = structure["atoms"]
         atoms = Atoms(cell["numbers"], cell["positions_A"], cell=cell["cell_A"], pbc=True)
-        if "H" in atoms.symbols and protocol.timestep_fs > 0.5:
-            reason = f"Hydrogen needs timestep_fs of at most 0.5; found {protocol.timestep_fs:g} (overrides of the row)."
-            records[key] = {"status": "invalid", "reason": reason}
-            continue
-        missing = sorted(set(atoms.get_chemical_symbols()) - set(potential.elements))
-        if missing:
-            covered = " ".join(potential.elements)
-            reason = f"The force field does not cover {', '.join(missing)}; it covers {covered}."
-            records[key] = {"status": "unsupported", "reason": reason}
-            continue
         folder = run_folder(arguments.folder, (name, temperature))
         rotations = np.array(structure["point_group"])
         members.append(Member(name, temperature, atoms, structure["mobile"], folder, rotations))

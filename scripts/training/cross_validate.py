@@ -1,7 +1,7 @@
 """Cross-validate a polarizability ensemble by trajectory, and say how its errors fall with the number of labels.
 
-Each fold leaves out a fifth of the trajectories of every material; members are fitted to all of the rest and to random shares of
-it, with labels of the physical model as `alpha.synthetic` has them. Written to the output folder: cross_validation.csv,
+Each fold leaves out a fifth of the trajectories of every material; the physical model (`alpha.physical`) and the members are fitted to all
+of the rest and to random shares of it. Written to the output folder: cross_validation.csv,
 learning_curve.svg and, below a digest of labels and settings, the predictions of every fit (NPZ; one that is there is not made again).
 
     python scripts/training/cross_validate.py labels.extxyz more.extxyz --out cv --jobs 8
@@ -24,9 +24,7 @@ import torch
 from ase.data import atomic_numbers
 from ionraman.training import curve, fits
 from ionraman.training import polarizability as dielectric
-from ionraman.training.evaluation import PolarizabilityModel
 from ionraman.training.settings import AlphaFit
-from ionraman.training.synthetic import synthetic_labels
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("labels", nargs="+", type=Path, help="extxyz with alpha_A3, material (or system) and run")
@@ -34,8 +32,9 @@ parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--folds", type=int, default=5)
 parser.add_argument("--members", type=int, default=2, help="fits to all of a fold's labels; shares have one")
 parser.add_argument("--shares", type=float, nargs="*", default=[0.25, 0.5])
-parser.add_argument("--epochs", type=int, default=240)
-parser.add_argument("--synthetic", type=int, default=600)
+parser.add_argument("--epochs", type=int, default=AlphaFit.model_fields["epochs"].default)
+parser.add_argument("--weight-decay", type=float, default=AlphaFit.model_fields["weight_decay"].default)
+parser.add_argument("--no-physical", action="store_true", help="networks alone")
 parser.add_argument("--jobs", type=int, default=1, help="fits at a time, one core each")
 
 TARGETS = {"isotropic": 0.15, "anisotropic": 0.20}
@@ -90,15 +89,14 @@ def fit(files: list[Path], out: Path, folds: int, fold: int, share: float, seed:
         train = [train[k] for k in sorted(kept)]
     alpha, materials = fits.labels_of(train)
     numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
-    standard = dielectric.standardise(train, alpha)
-    taught = synthetic_labels(train, alpha, materials, settings.synthetic) if settings.synthetic else None
+    deviations = dielectric.thermal_deviation(alpha, materials)
+    standard = dielectric.Standard.of(train, alpha, deviations, settings.physical)
     member = dielectric.fit_member(
-        train, alpha, materials, numbers, fits.architecture(settings), standard, seed=seed, epochs=settings.epochs,
-        learning_rate=settings.learning_rate, batch=settings.batch_size, synthetic=taught,
-        synthetic_share=settings.synthetic_share, checkpoint=out / f"{name}.checkpoint",
+        train, alpha, deviations, numbers, fits.architecture(settings), standard, seed=seed, epochs=settings.epochs,
+        learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay,
+        checkpoint=out / f"{name}.checkpoint",
     )  # fmt: skip
-    model = PolarizabilityModel(Path("."), "", [member], *standard, {}, torch.device("cpu"))
-    predicted = model.predict(frames).sum(axis=2)[:, 0]
+    predicted = standard.model([member]).predict(frames).sum(axis=2)[:, 0]
     np.savez(out / f"{name}.npz", predicted=predicted, n=len(train))
     (out / f"{name}.checkpoint").unlink(missing_ok=True)
     return name
@@ -137,7 +135,9 @@ def needed(rows: pd.DataFrame, quantity: str, frames: dict[str, int]) -> str:
 
 def main() -> None:
     arguments = parser.parse_args()
-    settings = AlphaFit(epochs=arguments.epochs, synthetic=arguments.synthetic)
+    settings = AlphaFit(
+        epochs=arguments.epochs, weight_decay=arguments.weight_decay, physical=not arguments.no_physical
+    )
     fitted = arguments.out / digest_of(arguments.labels, arguments.folds, settings)
     fitted.mkdir(parents=True, exist_ok=True)
     plan = [(fold, 1.0, seed) for seed in range(arguments.members) for fold in range(arguments.folds)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,17 @@ from workflow.conftest import Campaign
 from .cluster import Cluster, missing
 
 SHORT = {"npt_ps": 0.1, "nvt_ps": 0.2, "production_ps": 1.5, "replicas": 3, "checkpoint_ps": 0.1}
+
+README_CAMPAIGN = {
+    "campaign": "short",
+    "select": {"names": ["Na3SbS4_cub", "NaCl", "Na3OCl"], "tags": []},  # no shipped model covers O
+    "temperatures_K": [600],
+    "reference_temperature_K": 600,
+    "dynamics": SHORT | {"npt_limit_ps": 0.1},
+    "raman": {"nu2_cm": 180},
+    "compute": {"pack_size": 2},
+}
+"""In the place of config/campaign.yaml, which is too long for this machine."""
 
 
 class SlurmCampaign(Campaign):
@@ -141,6 +154,56 @@ class SlurmCampaign(Campaign):
         return (self.results / f"logs/{stage}/{self.pack_of(name)}.log").read_text()
 
 
+class ReadmeRun:
+    """The commands of the README's cluster section in a copy of the project; they run beside the other tests."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        for name in ("workflow", "scripts", "profiles", "config", "envs"):
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Snakefile", "pyproject.toml", ".python-version"):
+            shutil.copy(root / name, folder / name)
+        (folder / "config/campaign.yaml").write_text(yaml.safe_dump(README_CAMPAIGN))
+        editor = folder / "editor.sh"
+        editor.write_text(
+            "#!/bin/sh\n"
+            """sed -i "/MY_ACCOUNT/d; s/'MY_CPU'/'cpu'/; s/'MY_GPU'/'gpu'/; s/'MY_GPU_TYPE'/'h100'/; s/walltime_min=1440/walltime_min=60/"""
+            """; s/device: cuda/device: cpu/" "$1"\n"""
+        )
+        editor.chmod(0o755)
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder),
+            "PYTHONPATH": str(folder / "workflow"),
+            "OMP_NUM_THREADS": "1",
+            "EDITOR": str(editor),
+        }
+        section = re.search(r"^## On a cluster\n(.*?)^## ", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL).group(1)
+        lines = re.findall(r"^    (\S.*)$", section, re.MULTILINE)
+        assert [line for line in lines if line.startswith("tmux ")]  # which needs a terminal
+        lines = [self.ready(line) for line in lines if not line.startswith("tmux ")]
+        self.text = folder / "said.txt"
+        with open(self.text, "w") as output:
+            self.process = subprocess.Popen(
+                ["sh", "-exc", "\n".join(lines)], cwd=folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @staticmethod
+    def ready(line: str) -> str:
+        """A command with the environment of the tests."""
+        return line.replace("scripts/campaign", "scripts/campaign --no-setup")
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and what was said, once it ended."""
+        try:
+            code = self.process.wait(1500)
+        except subprocess.TimeoutExpired:
+            code = -1
+        logs = sorted(self.folder.glob("results/*.log")) + sorted(self.folder.glob("results/*/logs/*/*.log"))
+        return code, "\n".join([self.text.read_text(), *(f"== {log}\n{log.read_text()[-3000:]}" for log in logs)][: 1 if code == 0 else None])
+
+
 def wait_until(
     condition: Callable[[], object], what: str, limit_s: float = 900, said: Callable[[], str] = str
 ):
@@ -182,3 +245,21 @@ def new_campaign(tmp_path_factory, root, cluster):
         for process in campaign.launches:
             if process.poll() is None:
                 os.killpg(process.pid, 9)
+
+
+@pytest.fixture(scope="session")
+def readme(tmp_path_factory, root, cluster):
+    """The commands of the README."""
+    folder = tmp_path_factory.mktemp("readme")
+    folder.chmod(0o755)
+    run = ReadmeRun(folder, root)
+    yield run
+    if run.process.poll() is None:
+        os.killpg(run.process.pid, 9)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun_early(request):
+    """What waits most of its time begins with the first test."""
+    if any("readme" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("readme")

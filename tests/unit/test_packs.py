@@ -147,3 +147,17 @@ def test_other_files_are_ignored_and_damaged_ones_named(tmp_path):
     (tmp_path / "0001.tsv").write_text("")
     with pytest.raises(ConfigError, match="not a pack"):
         plan_packs(campaign("a"), tmp_path)
+
+
+def test_runs_without_a_trajectory_share_packs_with_one_another_only(tmp_path):
+    whole, idle = campaign("a", "b", "c", "d", size=2), {("b", 300.0), ("d", 300.0)}
+    plan = plan_packs(whole, tmp_path / "new", idle=idle)
+    assert plan == {"0001": [("a", 300.0), ("c", 300.0)], "0002": [("b", 300.0), ("d", 300.0)]}
+    # A pack that was made before this was known loses them; the new one gets no checkpoints.
+    plan_packs(whole, tmp_path / "old")
+    (tmp_path / "old/0001").mkdir()
+    (tmp_path / "old/0001/checkpoint.pt").touch()
+    plan = plan_packs(whole, tmp_path / "old", idle=idle)
+    assert plan == {"0001": [("a", 300.0)], "0002": [("c", 300.0)], "0003": [("b", 300.0)], "0004": [("d", 300.0)]}
+    assert not (tmp_path / "old/0003").exists()
+    assert plan_packs(whole, tmp_path / "old") == plan  # once they can be computed they stay where they are

@@ -9,7 +9,7 @@ def test_a_snapshot_is_the_campaign(root, tmp_path):
     config["select"] = {"names": [], "tags": []}  # all rows, with their overrides, temperatures and tags
     campaign = load_campaign(config, root)
     packs, digests = {"0001": campaign.runs()[:2], "0002": campaign.runs()[2:]}, {"force": "a" * 64}
-    path = write_snapshot(campaign, packs, digests, tmp_path)
-    assert read_snapshot(path) == (campaign, packs, digests)
-    assert write_snapshot(campaign, packs, digests, tmp_path) == path
-    assert write_snapshot(campaign, packs, {"force": "b" * 64}, tmp_path) != path
+    path = write_snapshot(campaign, packs, ["0002"], digests, tmp_path)
+    assert read_snapshot(path) == (campaign, packs, ["0002"], digests)
+    assert write_snapshot(campaign, packs, ["0002"], digests, tmp_path) == path
+    assert write_snapshot(campaign, packs, ["0002"], {"force": "b" * 64}, tmp_path) != path

@@ -20,7 +20,7 @@ from ionraman.estimate import (
     run_bytes,
 )
 from ionraman.protocol import Protocol
-from ionraman.survey import over_budget, survey
+from ionraman.survey import idle_runs, over_budget, survey
 from ionraman.trajectory import polarizability_store, trajectory_store, write_json
 
 SPEEDS = Speeds("cpu", "here", {"npt": [(10, 0.1)], "nve": [(10, 0.01), (30, 0.02)], "alpha": [(100, 0.5)]})
@@ -125,6 +125,17 @@ def test_survey_says_what_will_not_run_and_leaves_no_pack(project, monkeypatch):
     assert found.total_h > 0 and found.bytes > TABLES_BYTES
     monkeypatch.setattr(module, "_build", None)  # nothing is built again
     assert survey(load(), root).rows == found.rows
+
+
+def test_later_launches_know_what_gets_no_trajectory_without_building_anything(project, monkeypatch):
+    root, load = project
+    assert idle_runs(load(), root) == set()  # nothing was surveyed yet
+    survey(load(), root)
+    monkeypatch.setattr(module, "_build", None)
+    assert {name for name, _ in idle_runs(load(), root)} == {"iodide", "potassium", "broken"}
+    file = root / "own/broken.cif"
+    file.write_text(file.read_text() + "# mended")
+    assert {name for name, _ in idle_runs(load(), root)} == {"iodide", "potassium"}
 
 
 def test_a_budget_stops_what_exceeds_it(project, monkeypatch):

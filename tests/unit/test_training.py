@@ -358,6 +358,17 @@ def test_entries_are_added_and_replaced_beside_the_others(root, tmp_path):
     assert yaml.safe_load(file.read_text())["alpha"]["x"]["path"] == "models/x-alpha"
 
 
+def test_even_choice_takes_the_same_number_from_every_run():
+    runs = ["a"] * 10 + ["b"] * 10 + ["c"] * 4
+    picks = sampling.evenly(runs, 6, seed=1)
+    assert sorted(runs[k] for k in picks) == ["a", "a", "b", "b", "c", "c"]
+    for name in "ab":  # one of each half of a run
+        first, second = sorted(k % 10 for k in picks if runs[k] == name)
+        assert first < 5 <= second
+    assert len(set(runs[k] for k in sampling.evenly(runs, 2, seed=4))) == 2  # fewer frames than runs
+    assert sorted(sampling.evenly(runs, 24, seed=1)) == sorted(set(sampling.evenly(runs, 24, seed=1)))
+
+
 def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp_path):
     import time
 
@@ -367,7 +378,9 @@ def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp
     salt = [atoms for atoms in labels if atoms.info["system"] == "NaCl"]
     alpha = np.array([np.reshape(atoms.info["alpha_A3"], (3, 3)) for atoms in salt])
     shape = dielectric.Architecture(channels=2, r_max=4.0, radial=4)
-    arguments = (salt, alpha, ["NaCl"] * len(salt), [11, 17], shape, dielectric.standardise(salt, alpha))
+    deviations = dielectric.thermal_deviation(alpha, ["NaCl"] * len(salt))
+    standard = dielectric.Standard.of(salt, alpha, deviations, physical=True)
+    arguments = (salt, alpha, deviations, [11, 17], shape, standard)
     whole = dielectric.fit_member(*arguments, seed=1, epochs=4)
     checkpoint, pieces = tmp_path / "checkpoint.pt", 0
     while True:

@@ -136,17 +136,22 @@ def load_campaign(config: dict[str, Any], root: Path) -> Campaign:
 
 
 def write_snapshot(
-    campaign: Campaign, packs: dict[str, list[tuple[str, float]]], digests: dict[str, str], folder: Path
+    campaign: Campaign,
+    packs: dict[str, list[tuple[str, float]]],
+    idle: list[str],
+    digests: dict[str, str],
+    folder: Path,
 ) -> Path:
     """Write what a launch decided on; its jobs read that, so that editing the configuration leaves them alone.
 
-    packs: runs by pack; digests: SHA-256 of the models by kind. The file is named after its content.
+    packs: runs by pack; idle: packs without a trajectory; digests: SHA-256 of the models by kind. The file is named after its content.
     """
     record = {
         "settings": campaign.settings.model_dump(),
         "candidates": [candidate.model_dump() for candidate in campaign.candidates],
         "models": {kind: entry.model_dump() for kind, entry in campaign.models.items()},
         "packs": packs,
+        "idle": idle,
         "digests": digests,
     }
     text = json.dumps(record)
@@ -156,8 +161,8 @@ def write_snapshot(
     return path
 
 
-def read_snapshot(path: Path) -> tuple[Campaign, dict[str, list[tuple[str, float]]], dict[str, str]]:
-    """Campaign, packs and digests of `write_snapshot`."""
+def read_snapshot(path: Path) -> tuple[Campaign, dict[str, list[tuple[str, float]]], list[str], dict[str, str]]:
+    """Campaign, packs, idle packs and digests of `write_snapshot`."""
     record = json.loads(path.read_text())
     campaign = Campaign(
         Settings.model_validate(record["settings"]),
@@ -165,7 +170,7 @@ def read_snapshot(path: Path) -> tuple[Campaign, dict[str, list[tuple[str, float
         {kind: ModelEntry.model_validate(entry) for kind, entry in record["models"].items()},
     )
     packs = {name: [(run[0], run[1]) for run in members] for name, members in record["packs"].items()}
-    return campaign, packs, record["digests"]
+    return campaign, packs, record["idle"], record["digests"]
 
 
 def write_record(

@@ -21,6 +21,20 @@ def library_list(device: torch.device) -> Callable[..., Pairs]:
     return neighbors.vesin_nl_ts if device.type == "cpu" else neighbors.torchsim_nl
 
 
+def pairs_within(
+    positions_A: torch.Tensor, cells_A: torch.Tensor, graph: torch.Tensor, cutoff_A: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pairs (2, n) of a batch of periodic cells, lattice vectors (n, 3) between their cells, and these in A.
+
+    positions_A: (atoms, 3) inside their cells; graph: (atoms,) cell of each; cells_A: (cells, 3, 3).
+    """
+    cutoff = torch.tensor(cutoff_A, dtype=positions_A.dtype, device=positions_A.device)
+    periodic = torch.ones(len(cells_A), 3, dtype=torch.bool, device=positions_A.device)
+    pairs, system, shifts = library_list(positions_A.device)(positions_A, cells_A, periodic, cutoff, graph)
+    shifts = shifts.to(positions_A.dtype)
+    return pairs, shifts, torch.einsum("ei,eij->ej", shifts, cells_A[system])
+
+
 @dataclass(frozen=True)
 class _Kept:
     """A list as it was built: its cutoff with the skin, the fractional positions and cells of that moment, atoms' systems."""

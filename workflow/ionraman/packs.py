@@ -24,17 +24,24 @@ _SHARED = [f"dynamics.{key}" for key in Dynamics.model_fields]
 
 
 def plan_packs(
-    campaign: Campaign, folder: Path, *, anew: Collection[Run] = (), write: bool = True
+    campaign: Campaign,
+    folder: Path,
+    *,
+    idle: Collection[Run] = (),
+    anew: Collection[Run] = (),
+    write: bool = True,
 ) -> dict[str, list[Run]]:
     """Wanted runs by pack, after a pack was written for every run that had none.
 
-    Members of a pack share all settings of the dynamics, time step, sampling interval and length among them.
+    Members of a pack share all settings of the dynamics, time step, sampling interval and length among them. Runs that are known to
+    get no trajectory share packs with one another only, so that no job asks for a GPU on their account.
     Runs that are no longer selected stay in their file and are left out of the answer; so are packs without a
     wanted run. A run whose settings were changed so that it no longer fits its pack moves to a new one, which
     gets a copy of the pack's checkpoints: the last pack that names a run is the one it belongs to.
 
     Args:
         folder: the campaign's `packs`; created if missing.
+        idle: runs that get no trajectory (`ionraman.survey.idle_runs`).
         anew: runs that leave their pack in any case, and without its checkpoints.
         write: False only plans.
 
@@ -46,12 +53,12 @@ def plan_packs(
         return tuple(campaign.setting(name, key) for key in _SHARED)
 
     def shared(run: Run) -> tuple:
-        return settings(run[0])
+        return (run in idle, *settings(run[0]))
 
     def staying_in(pack: str) -> tuple:
         """The settings of most members, those of the campaign in doubt."""
         counts = Counter(shared(run) for run in wanted if home.get(run) == pack)
-        return max(counts, key=lambda one: (counts[one], one == settings(None)))
+        return max(counts, key=lambda one: (counts[one], one == (False, *settings(None))))
 
     wanted = campaign.runs()
     home = {run: name for name, members in read_packs(folder).items() for run in members if run not in anew}
@@ -71,7 +78,7 @@ def plan_packs(
             number += 1
             name = f"{number:04d}"
             if write:
-                if former:
+                if former and members[0] not in idle:
                     _inherit(folder / former, folder / name)
                 text = "candidate\ttemperature_K\n" + "".join(f"{run[0]}\t{run[1]:g}\n" for run in members)
                 write_atomically(folder / f"{name}.tsv", text.encode())

@@ -1,8 +1,9 @@
 """Polarizability of periodic cells from an ensemble of MACE dielectric models, in batches and resolved by species.
 
 alpha = V/(4 pi) (eps_inf - 1), symmetric, in A^3 (conventions). A model folder stores, beside the weights of its members,
-how labels were standardised: alpha = sum_i [mean(species_i) 1 + scale t_i] with t_i the tensor that the network books
-on atom i, so that the total is extensive and any batch can be summed by species.
+how labels were standardised: alpha = sum_i [b_i + mean(species_i) 1 + scale t_i] with t_i the tensor that the network books
+on atom i and b_i that of a physical model (`ionraman.bonds`), where the network was fitted to what that one leaves, so that the total
+is extensive and any batch can be summed by species.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from ase.data import atomic_numbers, chemical_symbols
 from mace.tools.torch_tools import spherical_to_cartesian
 
 from ionraman import modelfile
+from ionraman.bonds import REACH_A, BondModel
 from ionraman.convolution import fuse
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
-from ionraman.neighbours import library_list
+from ionraman.neighbours import pairs_within
 
 TOLERANCE = 2e-4
 """Largest relative error of the symmetry checks in single precision."""
@@ -29,7 +31,7 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class PolarizabilityModel:
-    """Ensemble of AtomicDielectricMACE members that share architecture and standardisation."""
+    """Ensemble of AtomicDielectricMACE members that share architecture, standardisation and the physical model below them."""
 
     path: Path
     sha256: str
@@ -38,6 +40,7 @@ class PolarizabilityModel:
     scale_A3: float
     description: dict
     device: torch.device
+    physical: BondModel | None = None
 
     @property
     def elements(self) -> list[str]:
@@ -104,13 +107,19 @@ class PolarizabilityModel:
         position = torch.as_tensor(wrapped, dtype=dtype, device=self.device)
         cell = torch.as_tensor(np.array(cells), dtype=dtype, device=self.device)
         batch = torch.as_tensor(graph, dtype=torch.long, device=self.device)
-        edges, system, unit_shifts = library_list(self.device)(
-            position,
-            cell,
-            torch.ones(count, 3, dtype=torch.bool, device=self.device),
-            torch.tensor(self.r_max, dtype=dtype, device=self.device),
-            batch,
-        )
+        row = batch * len(species) + torch.as_tensor([species.index(chemical_symbols[z]) for z in numbers], device=self.device)
+        means = torch.tensor([self.means_A3[symbol] for symbol in species], dtype=dtype, device=self.device)
+        amounts = torch.bincount(row, minlength=count * len(species)).to(dtype)
+        known = (amounts * means.repeat(count))[:, None, None] * torch.eye(3, dtype=dtype, device=self.device)
+        reach = max(self.r_max, REACH_A) if self.physical else self.r_max
+        edges, unit_shifts, shifts = pairs_within(position, cell, batch, reach)
+        if self.physical:
+            vectors = position[edges[1]] - position[edges[0]] + shifts
+            around = self.physical.surroundings(position, numbers, batch, cells, edges, vectors)
+            known = known.index_add(0, row, self.physical.atomic(around))
+            near = torch.nonzero((vectors**2).sum(dim=1) < self.r_max**2)[:, 0]
+            edges, unit_shifts, shifts = edges[:, near], unit_shifts[near], shifts[near]
+        known = known.reshape(count, len(species), 3, 3)
         table = {int(z): k for k, z in enumerate(self.members[0].atomic_numbers)}
         kind = torch.as_tensor([table[int(z)] for z in numbers], device=self.device)
         pointer = torch.cat([batch.new_zeros(1), torch.bincount(batch, minlength=count).cumsum(0)])
@@ -118,19 +127,13 @@ class PolarizabilityModel:
             "positions": position,
             "node_attrs": torch.nn.functional.one_hot(kind, len(table)).to(dtype),
             "edge_index": edges,
-            "shifts": torch.einsum("ei,eij->ej", unit_shifts.to(dtype), cell[system]),
-            "unit_shifts": unit_shifts.to(dtype),
+            "shifts": shifts,
+            "unit_shifts": unit_shifts,
             "batch": batch,
             "ptr": pointer,
             "cell": cell,
             "total_charge": torch.zeros(count, dtype=dtype, device=self.device),
         }
-        axis = {symbol: k for k, symbol in enumerate(species)}
-        place = torch.as_tensor([axis[chemical_symbols[z]] for z in numbers], device=self.device)
-        row = batch * len(species) + place
-        means = torch.tensor([self.means_A3[symbol] for symbol in species], dtype=dtype, device=self.device)
-        amounts = torch.bincount(row, minlength=count * len(species)).reshape(count, len(species)).to(dtype)
-        constant = (amounts * means)[:, :, None, None] * torch.eye(3, dtype=dtype, device=self.device)
         result = []
         for member in self.members:
             spherical = _atomic_tensors(member, dict(data))
@@ -139,7 +142,7 @@ class PolarizabilityModel:
             tensors = spherical_to_cartesian(summed, member.change_of_basis).reshape(
                 count, len(species), 3, 3
             )
-            result.append(constant + self.scale_A3 * tensors)
+            result.append(known + self.scale_A3 * tensors)
         return torch.stack(result, dim=1)
 
 
@@ -179,6 +182,7 @@ def load(
         standard["scale_A3"],
         description,
         torch.device(device),
+        BondModel.from_record(description["physical"]) if "physical" in description else None,
     )
     check_symmetries(model)
     return model

@@ -15,6 +15,8 @@ from ionraman.settings import Dynamics, Structure
 from ionraman.trajectory import read_json, write_json
 
 SPEED_TABLE = "workflow/data/speed.tsv"
+SURVEY = "survey.json"
+"""File in the campaign's folder with what an earlier survey found."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,16 @@ def survey(campaign: Campaign, root: Path) -> Survey:
     Structures that were built before from the same input are taken from survey.json in the campaign's folder.
     """
     folder = root / campaign.folder
-    packs = plan_packs(campaign, folder / "packs", write=False)
     covered = {kind: model_elements(root / entry.path) for kind, entry in campaign.models.items()}
-    cells = _cells(campaign, root, folder / "survey.json")
+    cells = _cells(campaign, root, folder / SURVEY, build=True)
+    judged = {candidate.name: _judge(cells[candidate.name], covered, _protocol(campaign, candidate.name)) for candidate in campaign.candidates}
+    idle = {run for run in campaign.runs() if not judged[run[0]][0]}
+    packs = plan_packs(campaign, folder / "packs", idle=idle, write=False)
     rows, loads = [], {}
     for pack, runs in packs.items():
         for run in runs:
-            cell = cells[run[0]]
-            protocol = Protocol(
-                **{k: campaign.setting(run[0], f"dynamics.{k}") for k in Dynamics.model_fields}
-            )
-            computed, note = _judge(cell, covered, protocol)
-            load = Load(cell.get("atoms", 0), len(cell.get("species", [])), protocol)
+            cell, (computed, note) = cells[run[0]], judged[run[0]]
+            load = Load(cell.get("atoms", 0), len(cell.get("species", [])), _protocol(campaign, run[0]))
             if computed:
                 loads.setdefault(pack, []).append(load)
             size = run_bytes(load, alpha_members(root / campaign.models["alpha"].path)) if computed else 0
@@ -83,6 +83,17 @@ def survey(campaign: Campaign, root: Path) -> Survey:
     return Survey(
         rows, speeds, device, hours, {p: h for p in packs if (h := _spent_h(folder, p)) is not None}
     )
+
+
+def idle_runs(campaign: Campaign, root: Path) -> set[Run]:
+    """Runs of which the last survey (`check`, or a launch) knows that they get no trajectory; nothing is built.
+
+    A structure file, settings or models that changed since count as they are now.
+    """
+    covered = {kind: model_elements(root / entry.path) for kind, entry in campaign.models.items()}
+    cells = _cells(campaign, root, root / campaign.folder / SURVEY, build=False)
+    idle = {name for name, cell in cells.items() if not _judge(cell, covered, _protocol(campaign, name))[0]}
+    return {run for run in campaign.runs() if run[0] in idle}
 
 
 def over_budget(campaign: Campaign, found: Survey) -> list[str]:
@@ -116,19 +127,27 @@ def alpha_members(path: Path) -> int:
     return len(list(path.glob("member_*.safetensors"))) or 1
 
 
-def _cells(campaign: Campaign, root: Path, cache: Path) -> dict[str, dict]:
-    """Atoms, image distance and species of every candidate's cell, or why it cannot be built."""
+def _protocol(campaign: Campaign, name: str) -> Protocol:
+    return Protocol(**{k: campaign.setting(name, f"dynamics.{k}") for k in Dynamics.model_fields})
+
+
+def _cells(campaign: Campaign, root: Path, cache: Path, build: bool) -> dict[str, dict]:
+    """Atoms, image distance and species of every candidate's cell, or why it cannot be built; without `build` the known ones."""
     known = read_json(cache) if cache.exists() else {}
     cells, fresh = {}, {}
+    if not (known or build):
+        return cells
     for candidate in campaign.candidates:
         file = root / campaign.structure_file(candidate.name)
         options = {k: campaign.setting(candidate.name, f"structure.{k}") for k in Structure.model_fields}
         options |= {"mobile": candidate.mobile, "carriers": candidate.carriers}
         text = file.read_bytes() + json.dumps(options, sort_keys=True).encode()
         key = hashlib.sha256(text).hexdigest()
+        if not (build or key in known):
+            continue
         fresh[key] = known.get(key) or _build(file, options)
         cells[candidate.name] = fresh[key]
-    if fresh != known:
+    if build and fresh != known:
         write_json(cache, fresh)
     return cells
 

@@ -13,6 +13,7 @@ try:
     from ionraman.digests import model_sha256
     from ionraman.packs import plan_packs
     from ionraman.settings import ConfigError
+    from ionraman.survey import idle_runs, model_elements
 except ImportError as error:
     raise WorkflowError(
         f"The package ionraman cannot be imported ({error}): start with scripts/campaign, or install it (pip install -e .)."
@@ -23,28 +24,31 @@ ROOT = Path(workflow.basedir)
 SNAPSHOT = os.environ.get("IONRAMAN_SNAPSHOT", "")
 
 if SNAPSHOT and not workflow.is_main_process:  # a job: what its launch decided on, whatever was edited since
-    CAMPAIGN, PACKS, MODEL_SHA256 = read_snapshot(Path(SNAPSHOT))
+    CAMPAIGN, PACKS, IDLE, MODEL_SHA256 = read_snapshot(Path(SNAPSHOT))
     FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
 else:
     try:
         CAMPAIGN = load_campaign(config, ROOT)
         FOLDER = f"{CAMPAIGN.settings.results}/{CAMPAIGN.settings.campaign}"
-        PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs")
+        idle = idle_runs(CAMPAIGN, ROOT)
+        PACKS = plan_packs(CAMPAIGN, Path(FOLDER) / "packs", idle=idle)
+        IDLE = [pack for pack, members in PACKS.items() if idle.issuperset(members)]
         MODEL_SHA256 = {kind: entry.sha256 or model_sha256(ROOT / entry.path) for kind, entry in CAMPAIGN.models.items()}
         write_record(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "campaign.json")
-        snapshot = write_snapshot(CAMPAIGN, PACKS, MODEL_SHA256, ROOT / FOLDER / "launches")
+        snapshot = write_snapshot(CAMPAIGN, PACKS, IDLE, MODEL_SHA256, ROOT / FOLDER / "launches")
         os.environ["IONRAMAN_SNAPSHOT"] = str(snapshot)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
 
 PACK_OF = {run: pack for pack, members in PACKS.items() for run in members}
+IDLE_PACK = "|".join(IDLE) or "none"  # packs of which it is known that they get no trajectory: nothing is submitted for them
+BUSY_PACK = rf"(?!(?:{IDLE_PACK})\b)[0-9]+"
 RUN = f"{FOLDER}/runs/{{candidate}}/{{temperature}}K"
 
 
 wildcard_constraints:
     candidate="[^/]+",
     temperature=r"[0-9.e+]+",
-    pack=r"[0-9]+",
 
 
 def setting(candidate, key):

@@ -6,6 +6,8 @@ rule dynamics:
         lambda w: [f"{FOLDER}/structures/{name}/structure.json" for name, _ in PACKS[w.pack]],
     output:
         f"{FOLDER}/packs/{{pack}}.dynamics.json",
+    wildcard_constraints:
+        pack=BUSY_PACK,
     params:
         members=lambda w: pack_members(w.pack),
         settings=lambda w: settings_of(PACKS[w.pack][0][0], "dynamics"),
@@ -24,6 +26,26 @@ rule dynamics:
         "exec python scripts/dynamics.py {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"
         " --model {params.model:q} --sha256 {params.digest} > {log:q} 2>&1"
+
+
+# The same seal for a pack without a trajectory, written by the launcher.
+rule decline_dynamics:
+    input:
+        lambda w: [f"{FOLDER}/structures/{name}/structure.json" for name, _ in PACKS[w.pack]],
+    output:
+        f"{FOLDER}/packs/{{pack}}.dynamics.json",
+    wildcard_constraints:
+        pack=IDLE_PACK,
+    params:
+        members=lambda w: pack_members(w.pack),
+        timestep=lambda w: setting(PACKS[w.pack][0][0], "dynamics.timestep_fs"),
+        elements=" ".join(model_elements(ROOT / model("force"))),
+        folder=FOLDER,
+    log:
+        f"{FOLDER}/logs/dynamics/{{pack}}.log",
+    shell:
+        "python scripts/decline.py {output:q} --folder {params.folder:q} --members {params.members}"
+        " --timestep-fs {params.timestep} --elements {params.elements} > {log:q} 2>&1"
 
 
 # A member's own seal; this is the job that fails for a member that did not finish.

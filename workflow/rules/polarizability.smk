@@ -3,6 +3,8 @@ rule polarizability:
         f"{FOLDER}/packs/{{pack}}.dynamics.json",
     output:
         f"{FOLDER}/packs/{{pack}}.polarizability.json",
+    wildcard_constraints:
+        pack=BUSY_PACK,
     params:
         members=lambda w: pack_members(w.pack),
         settings=lambda w: settings_of(PACKS[w.pack][0][0], "polarizability"),
@@ -21,3 +23,16 @@ rule polarizability:
         "exec python scripts/polarizability.py {input:q} {output:q} --folder {params.folder:q} --members {params.members}"
         " --settings {params.settings} --compute {params.compute}"
         " --model {params.model:q} --sha256 {params.digest} > {log:q} 2>&1"
+
+
+rule decline_polarizability:
+    input:
+        f"{FOLDER}/packs/{{pack}}.dynamics.json",
+    output:
+        f"{FOLDER}/packs/{{pack}}.polarizability.json",
+    wildcard_constraints:
+        pack=IDLE_PACK,
+    log:
+        f"{FOLDER}/logs/polarizability/{{pack}}.log",
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from ionraman import potentials
@@ -44,8 +43,7 @@ def force_errors(calculator, frames: Sequence[Atoms]) -> dict[str, dict]:
 def ensemble(files: list[Path], settings: AlphaFit, device: str) -> PolarizabilityModel:
     """Members of one ensemble as a model that predicts."""
     members, _, standard, _ = fits.load_members(files, settings)
-    place = torch.device(device)
-    return PolarizabilityModel(Path("."), "", [member.to(place) for member in members], *standard, {}, place)
+    return standard.model(members, device)
 
 
 def alpha_errors(

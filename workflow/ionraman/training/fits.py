@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from ionraman import potentials
 from ionraman.training import forcefield
 from ionraman.training import polarizability as dielectric
 from ionraman.training.settings import AlphaFit, Record
-from ionraman.training.synthetic import synthetic_labels
 from ionraman.trajectory import write_atomically
 
 
@@ -83,21 +83,18 @@ class Fit:
             return file
         folder.mkdir(parents=True, exist_ok=True)
         alpha, materials = labels_of(frames)
+        deviations = dielectric.thermal_deviation(alpha, materials)
         numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
-        shape = architecture(settings)
-        standard = dielectric.standardise(frames, alpha)
-        taught = synthetic_labels(frames, alpha, materials, settings.synthetic) if settings.synthetic else None
+        standard = dielectric.Standard.of(frames, alpha, deviations, settings.physical)
         member = dielectric.fit_member(
-            frames, alpha, materials, numbers, shape, standard, seed=self.member, epochs=settings.epochs,
-            synthetic=taught, synthetic_share=settings.synthetic_share,
-            learning_rate=settings.learning_rate, batch=settings.batch_size, report=report,
+            frames, alpha, deviations, numbers, architecture(settings), standard, seed=self.member, epochs=settings.epochs,
+            learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay, report=report,
             checkpoint=folder / "checkpoint.pt", deadline=deadline, device=self.device,
         )  # fmt: skip
         content = {
             "weights": {key: value.cpu() for key, value in member.state_dict().items()},
             "numbers": numbers,
-            "means": standard[0],
-            "scale": standard[1],
+            "standard": json.dumps(standard.record()),
             "density": dielectric.density(frames),
         }
         write_atomically(file, dielectric.serialised(content))
@@ -119,7 +116,7 @@ def architecture(settings: AlphaFit) -> dielectric.Architecture:
 
 def load_members(
     files: list[Path], settings: AlphaFit
-) -> tuple[list[torch.nn.Module], list[int], tuple, float]:
+) -> tuple[list[torch.nn.Module], list[int], dielectric.Standard, float]:
     """Members of one ensemble, their atomic numbers, standardisation, and number density (atoms/A^3) for the export."""
     contents = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
     first = contents[0]
@@ -128,4 +125,4 @@ def load_members(
         member = architecture(settings).member(content["numbers"], content["density"])
         member.load_state_dict(content["weights"])
         members.append(member.eval())
-    return members, first["numbers"], (first["means"], first["scale"]), first["density"]
+    return members, first["numbers"], dielectric.Standard.from_record(json.loads(first["standard"])), first["density"]

@@ -1,7 +1,8 @@
 """Fit of an AtomicDielectricMACE ensemble to labelled configurations.
 
-Labels are standardised first: a constant per species is fitted to the isotropic part and removed, and one scale makes the
-network's output of order one. The loss weighs isotropic and anisotropic errors by the thermal variance of each material,
+What a physical model (`ionraman.bonds`) fitted to the same labels says is taken off them, so that the network, which sees few labels,
+learns only what that one cannot describe. The rest is standardised: a constant per species is fitted to the isotropic part and
+removed, and one scale makes the network's output of order one. The loss weighs isotropic and anisotropic errors by the thermal variance of each material,
 so that a stiff salt counts as much as a soft sulfide (the loss that MACE ships ignores weights and leaves labels as they
 are).
 """
@@ -9,6 +10,7 @@ are).
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import json
 import math
@@ -26,7 +28,9 @@ from e3nn import o3
 from mace import modules
 
 from ionraman import modelfile
+from ionraman.bonds import BondModel
 from ionraman.polarizability import PolarizabilityModel, species_of
+from ionraman.training.physical import fit as fit_physical
 from ionraman.trajectory import write_atomically
 
 FEW = 4
@@ -119,21 +123,51 @@ def thermal_deviation(alpha: np.ndarray, groups: Sequence[str]) -> tuple[np.ndar
     return sd_a, sd_beta
 
 
+@dataclass(frozen=True)
+class Standard:
+    """What is known of the labels before the network: constants per species, scale (A^3), and the physical model, if there is one."""
+
+    means_A3: dict[str, float]
+    scale_A3: float
+    physical: BondModel | None
+
+    @classmethod
+    def of(cls, frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple, physical: bool) -> Standard:
+        """Fitted to labels (frames, 3, 3) in A^3; deviations from `thermal_deviation`."""
+        model = fit_physical(frames, alpha, deviations) if physical else None
+        return cls(*standardise(frames, alpha - model.predict(frames) if model else alpha), model)
+
+    def model(self, members: list[torch.nn.Module], device: torch.device | str = "cpu") -> PolarizabilityModel:
+        """An ensemble on top of it."""
+        place = torch.device(device)
+        members = [member.to(place) for member in members]
+        return PolarizabilityModel(Path("."), "", members, self.means_A3, self.scale_A3, {}, place, self.physical)
+
+    def record(self) -> dict:
+        """As JSON, for a model file."""
+        known = {"standardisation": {"means_A3": self.means_A3, "scale_A3": self.scale_A3}}
+        return known | ({"physical": self.physical.record()} if self.physical else {})
+
+    @classmethod
+    def from_record(cls, record: dict) -> Standard:
+        """Inverse of `record`."""
+        physical = BondModel.from_record(record["physical"]) if "physical" in record else None
+        return cls(record["standardisation"]["means_A3"], record["standardisation"]["scale_A3"], physical)
+
+
 def fit_member(
     frames: Sequence[Atoms],
     alpha: np.ndarray,
-    materials: Sequence[str],
+    deviations: tuple[np.ndarray, np.ndarray],
     numbers: Sequence[int],
     architecture: Architecture,
-    standard: tuple[dict[str, float], float],
+    standard: Standard,
     *,
     seed: int,
     epochs: int,
     learning_rate: float = 0.01,
     batch: int = 6,
     weight_decay: float = 1e-5,
-    synthetic: tuple[Sequence[Atoms], np.ndarray, Sequence[str]] | None = None,
-    synthetic_share: float = 0.6,
     report: Callable[[str], None] = lambda _: None,
     checkpoint: Path | None = None,
     deadline: float = math.inf,
@@ -143,12 +177,9 @@ def fit_member(
 
     Args:
         frames, alpha: configurations and their labels (frames, 3, 3) in A^3.
-        materials: name of the material of each frame; errors are weighed by its thermal deviation.
+        deviations: of each frame's material, from `thermal_deviation`; errors count relative to them.
         numbers: atomic numbers that the model shall cover.
-        standard: from `standardise`.
-        synthetic: further configurations with the labels of a model (`ionraman.training.synthetic`) and their materials, of
-            which each epoch draws twice as many as there are frames. The first `synthetic_share` of the epochs sees
-            them alone, the others see the frames and as many of them.
+        standard: of the same labels.
         checkpoint: file that the fit goes on from; on a CPU the result is bit for bit that of an uninterrupted fit.
         deadline: value of time.monotonic() at which it stops.
 
@@ -161,20 +192,17 @@ def fit_member(
     device = torch.device(device)
     member = member.to(device)
     average = copy.deepcopy(member)
-    means, scale = standard
-    model = PolarizabilityModel(Path("."), "", [member], means, scale, {}, device)
-    deviations, count = thermal_deviation(alpha, materials), len(frames)
-    if synthetic:
-        place = [list(materials).index(material) for material in synthetic[2]]
-        deviations = tuple(np.concatenate([x, x[place]]) for x in deviations)
-        frames, alpha = [*frames, *synthetic[0]], np.concatenate([alpha, synthetic[1]])
+    # What the physical model says does not depend on the weights: it is taken off the labels once.
+    model = dataclasses.replace(standard, physical=None).model([member], device)
+    if standard.physical:
+        alpha = alpha - standard.physical.predict(frames)
     sd_a, sd_beta = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in deviations)
     target = torch.as_tensor(alpha, dtype=torch.float32, device=device)
     unit = torch.eye(3, device=device)
     optimiser = torch.optim.AdamW(
         member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
     )
-    steps = epochs * -(-(2 * count if synthetic else count) // batch)
+    steps = epochs * -(-len(frames) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     parts = {"member": member, "average": average, "optimiser": optimiser, "schedule": schedule}
     first_epoch = _restore(checkpoint, parts, rng) if checkpoint else 0
@@ -186,7 +214,7 @@ def fit_member(
         if time.monotonic() > deadline:
             raise Unfinished(f"{epoch} of {epochs} epochs")
         losses = []
-        order = _order(rng, count, len(frames) - count, epoch < synthetic_share * epochs)
+        order = rng.permutation(len(frames))
         for first in range(0, len(order), batch):
             chosen = order[first : first + batch]
             predicted = model.differentiable([frames[k] for k in chosen])
@@ -207,14 +235,6 @@ def fit_member(
         if epoch % 20 == 19:
             report(f"epoch {epoch + 1} loss {np.mean(losses):.4f} after {time.monotonic() - start:.0f} s")
     return average.eval()
-
-
-def _order(rng: np.random.Generator, count: int, synthetic: int, alone: bool) -> np.ndarray:
-    """Frames of an epoch in order: `count` labelled ones come first in the numbering, synthetic ones after them."""
-    if not synthetic:
-        return rng.permutation(count)
-    drawn = count + rng.choice(synthetic, 2 * count if alone else count, replace=synthetic < 2 * count)
-    return rng.permutation(drawn if alone else np.concatenate([np.arange(count), drawn]))
 
 
 def _store(path: Path, parts: dict, rng: np.random.Generator, epoch: int) -> None:
@@ -267,19 +287,13 @@ def export(
     members: list[torch.nn.Module],
     numbers: Sequence[int],
     architecture: Architecture,
-    standard: tuple[dict[str, float], float],
+    standard: Standard,
     density: float,
     card: dict,
 ) -> None:
     """Write the ensemble as a model folder that `ionraman.polarizability.load` reads; density as in `Architecture.member`."""
     arguments = architecture.arguments(numbers, density * 4 / 3 * np.pi * architecture.r_max**3)
-    means, scale = standard
-    elements = [chemical_symbols[z] for z in numbers]
-    decisive = {
-        "kind": "alpha",
-        "elements": elements,
-        "standardisation": {"means_A3": means, "scale_A3": scale},
-    }
+    decisive = {"kind": "alpha", "elements": [chemical_symbols[z] for z in numbers]} | standard.record()
     modelfile.save(folder, arguments, members, decisive, card | {"architecture": asdict(architecture)})
 
 

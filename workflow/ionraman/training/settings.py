@@ -208,13 +208,10 @@ class AlphaFit(Group):
     epochs: int = Field(150, ge=1, description="epochs")
     batch_size: int = Field(6, ge=1, description="configurations in a batch")
     learning_rate: float = Field(0.01, gt=0, description="highest learning rate")
-    synthetic: int = Field(
-        0,
-        ge=0,
-        description="configurations labelled by a physical model that was fitted to the labels; 0: none",
-    )
-    synthetic_share: float = Field(
-        0.6, ge=0, le=1, description="share of the epochs that are spent on these alone, before the labels join"
+    weight_decay: float = Field(1e-3, ge=0, description="weight decay")
+    physical: bool = Field(
+        True,
+        description="fit a physical model first, bond polarizabilities in dipole fields, and the networks to what it leaves",
     )
 
 

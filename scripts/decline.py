@@ -1,0 +1,24 @@
+"""The seal of a pack whose members get no trajectory, with the reason of each."""
+
+import argparse
+from pathlib import Path
+
+from arguments import member, read_json, write_json
+from ionraman.refusals import refusal
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("output", type=Path)
+parser.add_argument("--folder", type=Path, required=True)
+parser.add_argument("--members", nargs="+", type=member, required=True)
+parser.add_argument("--timestep-fs", type=float, required=True)
+parser.add_argument("--elements", nargs="*", required=True)
+arguments = parser.parse_args()
+
+records = {}
+for name, temperature in arguments.members:
+    structure = read_json(arguments.folder / "structures" / name / "structure.json")
+    record = refusal(structure, arguments.timestep_fs, arguments.elements)
+    if record is None:
+        raise SystemExit(f"{name} can be computed after all: its structure or the models have changed. Launch again.")
+    records[f"{name}:{temperature:g}"] = record
+write_json(arguments.output, records)
