@@ -108,7 +108,7 @@ def expectation(arguments: list[str]) -> tuple[list[str], list[str]]:
     time_left = "jobs of unknown length"
     if left_h is not None:
         time_left = f"{duration(left_h)} of jobs on the {'GPU' if found.device == 'cuda' else 'CPU'}"
-        side_by_side = min(local_jobs(arguments, campaign.settings.compute.threads), len(found.hours))
+        side_by_side = min(local_jobs(arguments, campaign.settings.compute.threads), sum(h != 0 for h in found.hours.values()))
         if side_by_side > 1:
             time_left += f", {duration(left_h / side_by_side)} with {side_by_side} at a time"
     sentence = (

@@ -173,6 +173,10 @@ class Cluster:
     def nodes_of(self, job: str) -> list[str]:
         return self._out("squeue", "-h", "-t", "all", "-j", job, "-o", "%N").split()
 
+    def folder_of(self, job: str) -> str:
+        """Working directory of a job."""
+        return re.search(r"^ +WorkDir=(.*)$", self._out("scontrol", "show", "job", job), re.MULTILINE).group(1)
+
     def limit(self, job: str) -> None:
         """Make the time limit of a job one minute, which it has used up."""
         subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)

@@ -24,7 +24,8 @@ def test_the_probe_is_a_job_on_a_gpu_node(new_campaign, cluster):
     done = campaign.run("--probe", "--seconds", "5", "--profile", "profile", program="scripts/check.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "shared folder: seen" in done.stdout and "Time on cpu" in done.stdout
-    ((job, state),) = [(job, state) for job, _, state, comment in cluster.jobs() if "probe" in comment]
+    probes = [(job, state) for job, _, state, comment in cluster.jobs() if "probe" in comment]
+    ((job, state),) = [(job, state) for job, state in probes if cluster.folder_of(job) == str(campaign.folder)]
     (node,) = cluster.nodes_of(job)
     assert state == "COMPLETED" and node.startswith("gpu")
 

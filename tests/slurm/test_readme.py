@@ -67,3 +67,4 @@ def test_a_launcher_in_a_job_of_its_own(readme, cluster, root):
     table = pd.read_csv(folder / "ranking.csv").set_index("candidate")
     assert table.status.to_dict() == STATUS
     assert len({job for job, *_ in cluster.jobs()} - before) > 1  # the launcher's and those that it submitted
+    assert len(list(folder.glob("runs/*/*/summary.json"))) == len(STATUS)

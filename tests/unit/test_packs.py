@@ -153,11 +153,12 @@ def test_runs_without_a_trajectory_share_packs_with_one_another_only(tmp_path):
     whole, idle = campaign("a", "b", "c", "d", size=2), {("b", 300.0), ("d", 300.0)}
     plan = plan_packs(whole, tmp_path / "new", idle=idle)
     assert plan == {"0001": [("a", 300.0), ("c", 300.0)], "0002": [("b", 300.0), ("d", 300.0)]}
-    # A pack that was made before this was known loses them; the new one gets no checkpoints.
+    # A pack that was made before this was known loses them, unless it is finished.
     plan_packs(whole, tmp_path / "old")
-    (tmp_path / "old/0001").mkdir()
-    (tmp_path / "old/0001/checkpoint.pt").touch()
     plan = plan_packs(whole, tmp_path / "old", idle=idle)
     assert plan == {"0001": [("a", 300.0)], "0002": [("c", 300.0)], "0003": [("b", 300.0)], "0004": [("d", 300.0)]}
-    assert not (tmp_path / "old/0003").exists()
     assert plan_packs(whole, tmp_path / "old") == plan  # once they can be computed they stay where they are
+    before = plan_packs(whole, tmp_path / "done")
+    for name in before:
+        (tmp_path / f"done/{name}.dynamics.json").touch()
+    assert plan_packs(whole, tmp_path / "done", idle=idle) == before

@@ -11,6 +11,7 @@ from ase.build import bulk
 from ionraman import polarizability
 from ionraman.bonds import REACH_A, BondModel
 from ionraman.dipoles import DAMPING_A, EXACTNESS, DipoleFields
+from ionraman.modelfile import ModelError
 from ionraman.neighbours import pairs_within
 from ionraman.training import physical
 from ionraman.training import polarizability as dielectric
@@ -124,6 +125,32 @@ def test_bonds_of_real_cells_are_those_of_the_chemist(root):
     model = physical.terms_of(frames)
     assert model.bonded >= {("S", "P"), ("S", "Sb"), ("S", "W")} and model.anions == ["S"]
     assert model.pairs["S", "P"] == pytest.approx(2.05, abs=0.1)
+
+
+def test_frames_without_an_anion_say_nothing_and_spoil_nothing():
+    hydride = bulk("NaH", "rocksalt", 4.9, cubic=True)
+    frames = [disordered(1), hydride, disordered(2), disordered(3)]
+    alpha = any_parameters(physical.terms_of(frames), 8).predict(frames)
+    assert not alpha[1].any()
+    assert not physical.fit(frames, alpha, deviations(4)).predict(frames)[1].any()
+    assert not physical.fit([hydride] * 4, np.ones((4, 3, 3)), deviations(4)).predict([hydride]).any()
+
+
+def test_a_bond_to_a_dilute_centre_is_one(root):
+    frames = ase.io.read(root / "workflow/data/polarizability_doped.extxyz", ":")
+    cell = next(atoms for atoms in frames if "W" in atoms.symbols and "P" in atoms.symbols)
+    large = cell.repeat((2, 2, 1))
+    centres = [atom.index for atom in large if atom.symbol == "W"]
+    large.symbols[centres[1:]] = "P"
+    model = physical.terms_of([large])
+    assert ("S", "W") in model.bonded and model.pairs["S", "W"] == pytest.approx(2.2, abs=0.1)
+
+
+def test_a_model_of_another_form_is_refused():
+    record = physical.terms_of([disordered()]).record()
+    assert BondModel.from_record(record).columns == physical.terms_of([disordered()]).columns
+    with pytest.raises(ModelError, match="Train the model again"):
+        BondModel.from_record(record | {"form": 0})
 
 
 def test_an_ensemble_adds_networks_to_the_model_and_books_both_on_their_species(tmp_path):

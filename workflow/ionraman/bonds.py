@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ionraman.dipoles import DipoleFields
+from ionraman.modelfile import ModelError
 from ionraman.neighbours import pairs_within
 
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
@@ -29,6 +30,9 @@ REACH_A = 6.0
 """Cutoff of the pair terms."""
 ORDER = 2
 """Highest power of T; the closed form diverges where a fit makes an anion too soft."""
+
+FORM = 1
+"""Version of the functions, cutoffs, damping and orders, which a model file relies on; raised when one of them changes."""
 
 Pair = tuple[str, str]
 
@@ -118,11 +122,12 @@ class BondModel:
 
     def predict(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Polarizabilities (frames, 3, 3) in A^3."""
-        return np.array([self.atomic(self.around([atoms])).sum(dim=0).numpy() for atoms in frames])
+        return np.array([self.atomic(self.around([atoms])).sum(dim=0).numpy() for atoms in frames]).reshape(-1, 3, 3)
 
     def record(self) -> dict:
         """As JSON, for a model file."""
         return {
+            "form": FORM,
             "pairs": [[*pair, length, pair in self.bonded] for pair, length in self.pairs.items()],
             "anions": self.anions,
             "parameters_A3": self.parameters.tolist(),
@@ -130,7 +135,15 @@ class BondModel:
 
     @classmethod
     def from_record(cls, record: dict) -> BondModel:
-        """Inverse of `record`."""
+        """Inverse of `record`.
+
+        Raises:
+            ModelError: it was made with other functions than those of this version.
+        """
+        if record["form"] != FORM:
+            raise ModelError(
+                f"The physical model was written in form {record['form']}; this version knows form {FORM}. Train the model again."
+            )
         pairs = {(first, second): length for first, second, length, _ in record["pairs"]}
         bonded = {(first, second) for first, second, _, bond in record["pairs"] if bond}
         return cls(record["anions"], pairs, bonded, np.array(record["parameters_A3"]))

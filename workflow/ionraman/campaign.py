@@ -170,7 +170,7 @@ def read_snapshot(path: Path) -> tuple[Campaign, dict[str, list[tuple[str, float
         {kind: ModelEntry.model_validate(entry) for kind, entry in record["models"].items()},
     )
     packs = {name: [(run[0], run[1]) for run in members] for name, members in record["packs"].items()}
-    return campaign, packs, record["idle"], record["digests"]
+    return campaign, packs, record.get("idle", []), record["digests"]
 
 
 def write_record(

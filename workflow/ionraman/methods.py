@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
+
+from ionraman.trajectory import read_json
 
 
 def methods(campaign: dict, summaries: list[dict], versions: dict[str, str], settings: dict) -> str:
@@ -107,6 +110,14 @@ def _transport(campaign: dict, summaries: list[dict]) -> str:
     return text
 
 
+def _on_top(campaign: dict) -> str:
+    """What the networks of the polarizability are added to, where the model's file says so."""
+    files = [Path(model["path"]) / "model.json" for model in campaign["models"] if model["role"] == "alpha"]
+    if any(file.exists() and "physical" in read_json(file) for file in files):
+        return ", added to bond polarizabilities of the anions in one another's dipole fields (Ewald sum) that were fitted to the same labels"
+    return ""
+
+
 def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
     models = {
         (s["alpha_model"], s["alpha_model_sha256"][:12]) for s in summaries if s.get("alpha_model_sha256")
@@ -115,7 +126,7 @@ def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
     first = marked[0]
     return (
         f"**Raman spectra.** The polarizability tensor of every frame was predicted by an ensemble of {members} MACE dielectric models "
-        f"{', '.join(f'`{name}` (SHA-256 {digest}...)' for name, digest in sorted(models))}. Its spectral density (Welch's method, Hann window, "
+        f"{', '.join(f'`{name}` (SHA-256 {digest}...)' for name, digest in sorted(models))}{_on_top(campaign)}. Its spectral density (Welch's method, Hann window, "
         f"segments of {_span(m['segment_ps'] for m in marked)} ps, resolution {_span(round(m['resolution_cm'], 1) for m in marked)} cm^-1) gives "
         f"the non-resonant, transverse Stokes spectrum of a powder [Long2002] at {_span(m['laser_nm'] for m in marked)} nm, in A^3 per cm^-1 and "
         f"per volume. The marker I_low is its integral from {_span(m['nu1_cm'] for m in marked)} to {_span(m['nu2_cm'] for m in marked)} cm^-1; "

@@ -34,7 +34,7 @@ def plan_packs(
     """Wanted runs by pack, after a pack was written for every run that had none.
 
     Members of a pack share all settings of the dynamics, time step, sampling interval and length among them. Runs that are known to
-    get no trajectory share packs with one another only, so that no job asks for a GPU on their account.
+    get no trajectory share packs with one another only, so that no job asks for a GPU on their account; what is finished stays.
     Runs that are no longer selected stay in their file and are left out of the answer; so are packs without a
     wanted run. A run whose settings were changed so that it no longer fits its pack moves to a new one, which
     gets a copy of the pack's checkpoints: the last pack that names a run is the one it belongs to.
@@ -53,7 +53,7 @@ def plan_packs(
         return tuple(campaign.setting(name, key) for key in _SHARED)
 
     def shared(run: Run) -> tuple:
-        return (run in idle, *settings(run[0]))
+        return (run in idle and home.get(run) not in finished, *settings(run[0]))
 
     def staying_in(pack: str) -> tuple:
         """The settings of most members, those of the campaign in doubt."""
@@ -61,6 +61,7 @@ def plan_packs(
         return max(counts, key=lambda one: (counts[one], one == (False, *settings(None))))
 
     wanted = campaign.runs()
+    finished = {path.name.split(".")[0] for path in folder.glob("*.dynamics.json")}
     home = {run: name for name, members in read_packs(folder).items() for run in members if run not in anew}
     staying = {pack: staying_in(pack) for pack in {home[run] for run in wanted if run in home}}
     plan: dict[str, list[Run]] = {}
@@ -78,7 +79,7 @@ def plan_packs(
             number += 1
             name = f"{number:04d}"
             if write:
-                if former and members[0] not in idle:
+                if former:
                     _inherit(folder / former, folder / name)
                 text = "candidate\ttemperature_K\n" + "".join(f"{run[0]}\t{run[1]:g}\n" for run in members)
                 write_atomically(folder / f"{name}.tsv", text.encode())

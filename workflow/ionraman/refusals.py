@@ -13,7 +13,7 @@ def refusal(structure: dict, timestep_fs: float, elements: Sequence[str]) -> dic
     Args:
         structure: structure.json of the candidate.
         timestep_fs: of its dynamics.
-        elements: symbols that the force field covers.
+        elements: symbols that the force field covers; none where they are not known.
     """
     if structure["status"] != "complete":
         return {"status": structure["status"], "reason": structure["reason"]}
@@ -21,7 +21,7 @@ def refusal(structure: dict, timestep_fs: float, elements: Sequence[str]) -> dic
     if "H" in found and timestep_fs > 0.5:
         reason = f"Hydrogen needs timestep_fs of at most 0.5; found {timestep_fs:g} (overrides of the row)."
         return {"status": "invalid", "reason": reason}
-    if missing := sorted(found - set(elements)):
+    if elements and (missing := sorted(found - set(elements))):
         reason = f"The force field does not cover {', '.join(missing)}; it covers {' '.join(elements)}."
         return {"status": "unsupported", "reason": reason}
     return None

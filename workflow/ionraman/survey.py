@@ -134,7 +134,7 @@ def _protocol(campaign: Campaign, name: str) -> Protocol:
 def _cells(campaign: Campaign, root: Path, cache: Path, build: bool) -> dict[str, dict]:
     """Atoms, image distance and species of every candidate's cell, or why it cannot be built; without `build` the known ones."""
     known = read_json(cache) if cache.exists() else {}
-    cells, fresh = {}, {}
+    cells, fresh = {}, dict(known)  # rows that are not selected today may be tomorrow
     if not (known or build):
         return cells
     for candidate in campaign.candidates:
@@ -143,11 +143,12 @@ def _cells(campaign: Campaign, root: Path, cache: Path, build: bool) -> dict[str
         options |= {"mobile": candidate.mobile, "carriers": candidate.carriers}
         text = file.read_bytes() + json.dumps(options, sort_keys=True).encode()
         key = hashlib.sha256(text).hexdigest()
-        if not (build or key in known):
-            continue
-        fresh[key] = known.get(key) or _build(file, options)
+        if key not in fresh:
+            if not build:
+                continue
+            fresh[key] = _build(file, options)
         cells[candidate.name] = fresh[key]
-    if build and fresh != known:
+    if fresh != known:
         write_json(cache, fresh)
     return cells
 

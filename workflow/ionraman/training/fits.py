@@ -18,7 +18,7 @@ from ionraman import potentials
 from ionraman.training import forcefield
 from ionraman.training import polarizability as dielectric
 from ionraman.training.settings import AlphaFit, Record
-from ionraman.trajectory import write_atomically
+from ionraman.trajectory import read_json, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ class Fit:
         alpha, materials = labels_of(frames)
         deviations = dielectric.thermal_deviation(alpha, materials)
         numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
-        standard = dielectric.Standard.of(frames, alpha, deviations, settings.physical)
+        known = folder / "standard.json"  # kept: a fit that goes on must not hang on the last digit of another
+        if not known.exists():
+            write_json(known, dielectric.Standard.of(frames, alpha, deviations, settings.physical).record())
+        standard = dielectric.Standard.from_record(read_json(known))
         member = dielectric.fit_member(
             frames, alpha, deviations, numbers, architecture(settings), standard, seed=self.member, epochs=settings.epochs,
             learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay, report=report,

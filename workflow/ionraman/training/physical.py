@@ -20,21 +20,24 @@ RIDGE = 3e-4
 def terms_of(frames: Sequence[Atoms]) -> BondModel:
     """Model with terms for the pairs of species that occur, and the parameters of `prior`.
 
-    Lengths are lower quartiles over anions of the distance to the nearest neighbour of that species; a pair is a bond where this is
-    shorter than the sum of the covalent radii.
+    Lengths are lower quartiles of the distance to the nearest neighbour, over the anions or over the other species, whichever is shorter: of
+    few centres most anions have none for a neighbour. A pair is a bond where this is shorter than the sum of the covalent radii.
     """
-    nearest: dict[tuple[str, str], list[float]] = {}
+    nearest: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     for atoms in frames:
         symbols = np.array(atoms.get_chemical_symbols())
         first, second, distance = neighbor_list("ijd", atoms, REACH_A)
         for anion in set(symbols) & ANIONS:
             for other in set(symbols):
-                for site in np.flatnonzero(symbols == anion):
-                    own = distance[(first == site) & (symbols[second] == other)]
-                    if len(own):
-                        nearest.setdefault((str(anion), str(other)), []).append(own.min())
-    # The nearest of a centre that an anion is not bonded to is far away: the lower quartile is that of the bonds.
-    pairs = {pair: float(np.quantile(values, 0.25)) for pair, values in sorted(nearest.items())}
+                both = (symbols[first] == anion) & (symbols[second] == other)
+                for side, ends in enumerate((first[both], second[both])):
+                    shortest = np.full(len(atoms), np.inf)
+                    np.minimum.at(shortest, ends, distance[both])
+                    found = nearest.setdefault((str(anion), str(other)), ([], []))
+                    found[side].extend(shortest[np.isfinite(shortest)])
+    pairs = {
+        pair: float(min(np.quantile(values, 0.25) for values in sides)) for pair, sides in sorted(nearest.items()) if sides[0]
+    }
     radius = {atoms.symbols[k]: covalent_radii[z] for atoms in frames for k, z in enumerate(atoms.numbers)}
     bonded = {pair for pair, length in pairs.items() if length < radius[pair[0]] + radius[pair[1]]}
     model = BondModel(sorted({pair[0] for pair in pairs}), pairs, bonded)
@@ -70,6 +73,8 @@ def designs(model: BondModel, frames: Sequence[Atoms]) -> list[Design]:
         around = model.around([atoms])
         basis = around.basis()
         size = 3 * basis.shape[1]
+        if not size:  # no anion: nothing that the model could say
+            continue
         fields = around.fields.of(torch.eye(size, dtype=basis.dtype).reshape(-1, 3, size)).reshape(size, size)
         groups.setdefault(size, []).append((number, basis.numpy(), fields.numpy()))
     return [Design(*(np.array(part) for part in zip(*group, strict=True))) for group in groups.values()]

@@ -167,7 +167,7 @@ def fit_member(
     epochs: int,
     learning_rate: float = 0.01,
     batch: int = 6,
-    weight_decay: float = 1e-5,
+    weight_decay: float,
     report: Callable[[str], None] = lambda _: None,
     checkpoint: Path | None = None,
     deadline: float = math.inf,
