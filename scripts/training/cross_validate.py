@@ -122,6 +122,17 @@ def errors(alpha: np.ndarray, predicted: np.ndarray, materials: list[str], runs:
     return rows
 
 
+def amplitudes(alpha: np.ndarray, predicted: np.ndarray, materials: list[str]) -> dict[str, tuple[float, float]]:
+    """Of each material, predicted over labelled size of the fluctuations, isotropic and anisotropic: a fit of few labels shrinks them."""
+    parts = [dielectric.isotropic_anisotropic(tensors) for tensors in (predicted, alpha)]
+    found = {}
+    for material in sorted(set(materials)):
+        own = np.array([name == material for name in materials])
+        (a, beta), (label_a, label_beta) = [(a[own], beta[own]) for a, beta in parts]
+        found[material] = (float(a.std() / label_a.std()), float(np.sqrt((beta**2).sum() / (label_beta**2).sum())))
+    return found
+
+
 def needed(rows: pd.DataFrame, quantity: str, frames: dict[str, int]) -> str:
     """What a power law through the geometric means over materials says of the target."""
     own = rows[(rows["quantity"] == quantity) & rows["material"].map(lambda name: frames[name] >= FEWEST)]
@@ -165,9 +176,11 @@ def main() -> None:
     table.round(4).to_csv(arguments.out / "cross_validation.csv", index=False)
     curve.draw(table, arguments.out / "learning_curve.svg")
     whole = table[table["labels"] == table["labels"].max()]
+    sizes = amplitudes(alpha, predicted, materials)  # of the last share, which is all labels
     for material, own in whole.groupby("material"):
         words = ", ".join(f"{row.quantity} {row.error:.2f} +- {row.sd:.2f}" for row in own.itertuples())
-        print(f"{material} ({counts[material]} frames): {words}")
+        size = " and ".join(f"{ratio:.2f}" for ratio in sizes[material])
+        print(f"{material} ({counts[material]} frames): {words}; fluctuations {size} of the labels'")
     for quantity in TARGETS:
         print(needed(table, quantity, counts))
 

@@ -205,7 +205,7 @@ class AlphaFit(Group):
     max_ell: int = Field(2, ge=2, le=4, description="highest order of the edges' spherical harmonics")
     r_max: float = Field(6.0, gt=0, le=12, description="cutoff, A (5 A and less was much worse)")
     radial: int = Field(32, ge=4, description="width of the radial network")
-    epochs: int = Field(150, ge=1, description="epochs")
+    epochs: int = Field(80, ge=1, description="epochs")
     batch_size: int = Field(6, ge=1, description="configurations in a batch")
     learning_rate: float = Field(0.01, gt=0, description="highest learning rate")
     weight_decay: float = Field(1e-3, ge=0, description="weight decay")
