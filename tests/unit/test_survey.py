@@ -171,6 +171,8 @@ def test_finished_packs_count_as_measured(project):
     write_json(folder / "0001.polarizability.json", {"good:900": {"seconds": 3600}})
     found = survey(load(), root)
     assert found.spent_h == {"0001": 3} and found.total_h == pytest.approx(3)
+    write_json(folder / "0001.polarizability.json", {"good:900": {"seconds": 3600, "alpha_model_sha256": "of another"}})
+    assert survey(load(), root).spent_h == {}  # the polarizability will be computed again
 
 
 def test_unknown_speed_is_said_and_a_budget_then_stops(project):

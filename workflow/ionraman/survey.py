@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ionraman.campaign import Campaign
+from ionraman.digests import model_sha256
 from ionraman.estimate import Load, Speeds, architecture, pack_hours, read_probe, read_speeds, run_bytes
 from ionraman.packs import Run, plan_packs
 from ionraman.protocol import Protocol
@@ -80,9 +81,9 @@ def survey(campaign: Campaign, root: Path) -> Survey:
         else (None if pack in loads else 0.0)
         for pack in packs
     }
-    return Survey(
-        rows, speeds, device, hours, {p: h for p in packs if (h := _spent_h(folder, p)) is not None}
-    )
+    digests = {entry.sha256 or model_sha256(root / entry.path) for entry in campaign.models.values()}
+    spent = {pack: h for pack in packs if (h := _spent_h(folder, pack, digests)) is not None}
+    return Survey(rows, speeds, device, hours, spent)
 
 
 def idle_runs(campaign: Campaign, root: Path) -> set[Run]:
@@ -197,11 +198,14 @@ def _speeds(campaign: Campaign, root: Path, folder: Path) -> tuple[str, Speeds |
     return wanted, read_speeds(root / SPEED_TABLE, wanted, model)
 
 
-def _spent_h(folder: Path, pack: str) -> float | None:
-    """Hours that the jobs of a pack took, once both are over."""
+def _spent_h(folder: Path, pack: str, digests: set[str]) -> float | None:
+    """Hours that the jobs of a pack took, once both are over, with models of these SHA-256."""
     seals = [folder / "packs" / f"{pack}.{stage}.json" for stage in ("dynamics", "polarizability")]
     if not all(seal.exists() for seal in seals):
         return None
     dynamics, alpha = map(read_json, seals)
+    used = {record.get(f"{kind}_model_sha256") for part, kind in ((dynamics, "force"), (alpha, "alpha")) for record in part.values()}
+    if used - digests - {None}:  # one of them is another now, and its part will run again
+        return None
     seconds = max((record.get("seconds", 0) for record in dynamics.values()), default=0)
     return (seconds + sum(record.get("seconds", 0) for record in alpha.values())) / 3600
