@@ -169,7 +169,7 @@ def polarizability() -> None:
     found["calculator"] *= frames / 32
     for name, seconds in found.items():
         print(
-            f"polarizability, {len(model.members)} members, {name}: {seconds / frames * 1e3:.3g} ms per frame, "
+            f"polarizability, {len(model.members)} members{' and the physical model' if name != 'calculator' else ''}, {name}: {seconds / frames * 1e3:.3g} ms per frame, "
             f"{found['calculator'] / seconds:.2f} times as fast as the calculator frame by frame"
         )
 
