@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 from arguments import read_json
+from launches import Launch
 from run import QUIET, campaign_folder, command, error_text
 
 TAIL = 4
@@ -19,13 +21,18 @@ TAIL = 4
 def main(arguments: list[str]) -> int:
     started = time.monotonic()
     # After `--`, or the options that take lists would swallow the target.
-    full = [*command(arguments), "--", "train"]
+    target = ["--", "train"]
     if QUIET & set(arguments):
-        return subprocess.run(full, check=False).returncode
+        return subprocess.run([*command(arguments), *target], check=False).returncode
     log = Path("results") / "logs" / f"train-{time.strftime('%Y%m%d-%H%M%S')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    launch = Launch(arguments, log)
+    full = [*command([*arguments, *launch.arguments()]), *target]
     with open(log, "w") as sink:
-        process = subprocess.Popen(full, stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            full, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | launch.environment()
+        )
+        launch.follows(process.pid)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         signal.signal(signal.SIGINT, lambda *_: None)  # Snakemake gets the terminal's signal itself
         shown = 0
@@ -35,7 +42,9 @@ def main(arguments: list[str]) -> int:
             shown = show_jobs(text, shown)
             if ended:
                 break
+            launch.beat()
             time.sleep(1)
+    launch.end()
     text = log.read_text(errors="replace")
     folder = campaign_folder(text)
     failed = failed_logs(text)

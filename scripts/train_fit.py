@@ -16,6 +16,7 @@ parser.add_argument(
 )
 parser.add_argument("--member", type=int, required=True)
 parser.add_argument("--last", action="store_true", help="no piece follows: not finished is a failure")
+parser.add_argument("--minutes", type=float, default=float("inf"), help="that the job may take")
 parser.add_argument("--compute", nargs="+", required=True)
 arguments = parser.parse_args()
 compute = settings(arguments.compute)
@@ -36,7 +37,8 @@ def main() -> None:
 
     torch.set_num_threads(compute["threads"])
     record = read_record(arguments.folder)
-    deadline = started + 60 * record.training.fit.piece_minutes
+    # What remains is for the start of the program and the end of an epoch.
+    deadline = started + 60 * min(record.training.fit.piece_minutes, 0.9 * arguments.minutes)
     device = str(potentials.select_device(compute["device"]))
     run = fits.Fit(
         arguments.kind,

@@ -13,7 +13,7 @@ arguments = parser.parse_args()
 limit_threads(1)
 
 from ionraman.training.calculators import TeacherError
-from ionraman.training.espresso import ProgramKilled, ProgramMissing
+from ionraman.training.espresso import ProgramFailed, ProgramMissing
 from ionraman.training.labels import make_labels
 from ionraman.training.settings import read_record
 
@@ -25,6 +25,6 @@ try:
     counts = make_labels(
         arguments.kind, frames, arguments.folder / "labels", training, lambda line: print(line, flush=True)
     )
-except (ProgramMissing, ProgramKilled, TeacherError) as error:
+except (ProgramMissing, ProgramFailed, TeacherError) as error:
     sys.exit(f"Error: {error}")
 write_json(folder / f"{arguments.kind}_{arguments.chunk}.json", counts)

@@ -84,15 +84,15 @@ class SlurmCampaign(Campaign):
             *arguments,
         ]
 
-    def launch(self, *arguments: str) -> subprocess.Popen:
-        """Start scripts/run.py in a session of its own; its output goes to launch<N>.txt."""
+    def launch(self, *arguments: str, program: str = "scripts/run.py") -> subprocess.Popen:
+        """Start a launcher in a session of its own; its output goes to launch<N>.txt."""
         self.write()
         self.text = self.folder / f"launch{len(self.launches)}.txt"
         command = [
             "env",
             "--default-signal=INT",  # which is ignored where the tests run in the background
             sys.executable,
-            "scripts/run.py",
+            program,
             "--profile",
             "profile",
             "--configfile=config/tiny.yaml",

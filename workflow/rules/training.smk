@@ -2,6 +2,8 @@
 # learning curve, the validation, and the registration of what passed it. Labels, trajectories and fits are kept by their
 # digests in undeclared folders (labels, fits, g*/*/trajectories): a job that starts again goes on from there.
 
+import math
+
 from ionraman.training.settings import make_record as make_training, write_record as write_training
 
 try:
@@ -67,6 +69,11 @@ def train_compute():
     return settings_of(None, "compute", "device", "dtype", "threads")
 
 
+# Minutes of a job: each goes on where it was stopped, and none asks for more than the partition allows.
+TRAIN_MINUTES = min(240, CAMPAIGN.settings.walltime_min)
+FIT_MINUTES = min(math.ceil(TRAINING.fit.piece_minutes) + 10, CAMPAIGN.settings.walltime_min)
+
+
 rule train:
     input:
         f"{TRAIN}/registered.json",
@@ -99,6 +106,9 @@ rule train_sample:
         compute=train_compute(),
         folder=TRAIN,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=TRAIN_MINUTES,
+        mem_mb=8000,
     log:
         f"{FOLDER}/logs/training/sample_g{{generation}}_{{material}}.log",
     shell:
@@ -114,6 +124,9 @@ rule train_label:
     params:
         digest=lambda w: TRAINING.digest("checks", *(("teacher", "teacher_per_job") if w.kind == "force" else ("espresso",))),
         folder=TRAIN,
+    resources:
+        runtime=TRAIN_MINUTES,
+        mem_mb=8000,
     log:
         f"{FOLDER}/logs/training/label_g{{generation}}_{{material}}_{{kind}}_{{chunk}}.log",
     shell:
@@ -151,12 +164,15 @@ rule train_fit:
         compute=train_compute(),
         folder=TRAIN,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=FIT_MINUTES,
+        mem_mb=8000,
     log:
         f"{FOLDER}/logs/training/fit_g{{generation}}_{{kind}}-{{share}}-{{number}}.p{{piece}}.log",
     shell:
         "python scripts/train_fit.py {output:q} --folder {params.folder:q} --digest {params.digest} --data {input.data:q}"
         " --kind {wildcards.kind} --share {wildcards.share} --member {wildcards.number} {params.previous} {params.last}"
-        " --compute {params.compute} > {log:q} 2>&1"
+        " --compute {params.compute} --minutes {resources.runtime} > {log:q} 2>&1"
 
 
 rule train_evaluate:
@@ -168,6 +184,9 @@ rule train_evaluate:
         compute=train_compute(),
         folder=TRAIN,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=TRAIN_MINUTES,
+        mem_mb=8000,
     log:
         f"{FOLDER}/logs/training/evaluate_g{{generation}}.log",
     shell:
@@ -201,6 +220,9 @@ rule train_validate:
         folder=TRAIN,
         generation=LAST,
     threads: CAMPAIGN.settings.compute.threads
+    resources:
+        runtime=TRAIN_MINUTES,
+        mem_mb=8000,
     log:
         f"{FOLDER}/logs/training/validate.log",
     shell:

@@ -26,9 +26,11 @@ from ionraman.training.settings import Espresso
 PACKAGE = "quantum-espresso"
 """Debian's package of pw.x and ph.x; libopenblas0-pthread makes it several times faster."""
 
+_OWN_WORDS = re.compile(r"convergence NOT achieved[^\n]*|No convergence has been achieved|Error in routine[^\n]*\n[^\n]*")
 
-class ProgramKilled(RuntimeError):
-    """A program was ended from outside: no word on the configuration, the job is to be run again."""
+
+class ProgramFailed(RuntimeError):
+    """A program was ended from outside or did not get to work: no word on the configuration, the job is to be run again."""
 
 
 class ProgramMissing(RuntimeError):
@@ -98,7 +100,7 @@ def label(atoms: Atoms, folder: Path, settings: Espresso) -> dict:
     Raises:
         LabelRejected: did not converge, or the output is not of this configuration.
         ProgramMissing: see `check_programs`.
-        ProgramKilled: a program was ended from outside; the next call goes on.
+        ProgramFailed: a program was ended from outside, or could not start; the next call goes on.
     """
     elements = sorted(set(atoms.symbols))
     check_programs(settings, elements)
@@ -169,16 +171,26 @@ def _write_inputs(atoms: Atoms, folder: Path, settings: Espresso) -> None:
 
 
 def _run(command: str, stem: str, folder: Path) -> None:
-    # The exit code says little (0 also without convergence, or not 0 after a complete result): the output decides, but for a kill.
+    # The exit code says little (0 also without convergence, or not 0 after a complete result): the output decides, but for a kill and for a
+    # program that ended without a word of its own.
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    with open(folder / f"{stem}.out", "w") as sink:
+    words = shlex.split(command)
+    if len(words) == 1:
+        # Alone on one core it has no business with the SLURM step around it, which its MPI would try, and may fail, to join.
+        environment = {key: value for key, value in environment.items() if not key.startswith(("SLURM_", "PMI_", "PMIX_"))}
+    output = folder / f"{stem}.out"
+    with open(output, "w") as sink:
         code = subprocess.run(
-            [*shlex.split(command), "-in", f"{stem}.in"], cwd=folder, stdin=subprocess.DEVNULL, stdout=sink,
-            stderr=subprocess.STDOUT, env=environment, check=False,
+            [*words, "-in", f"{stem}.in"], cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+            env=environment, check=False,
         ).returncode  # fmt: skip
     signals = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
     if code in {value for number in signals for value in (-number, 128 + number)}:
-        raise ProgramKilled(f"{command} was killed (exit code {code}) in {folder}; the same command goes on with this label")
+        raise ProgramFailed(f"{command} was killed (exit code {code}) in {folder}; the same command goes on with this label")
+    text = output.read_text(errors="replace")
+    if code and "JOB DONE" not in text and not _OWN_WORDS.search(text):
+        last = " ".join(text.split()[-40:])
+        raise ProgramFailed(f"{command} ended with exit code {code} and without a result (whole output: {output}): ... {last}")
 
 
 def _finished(output: Path, mark: str) -> bool:
@@ -191,9 +203,7 @@ def _finished(output: Path, mark: str) -> bool:
 def _said(output: Path) -> str:
     """The program's own words, if it gave any."""
     text = output.read_text(errors="replace")
-    found = re.search(r"(convergence NOT achieved[^\n]*|No convergence has been achieved)", text)
-    error = re.search(r"Error in routine[^\n]*\n[^\n]*", text)
-    words = found or error
+    words = _OWN_WORDS.search(text)
     return f": {' '.join(words.group(0).split())}" if words else f" (see {output})"
 
 
