@@ -41,7 +41,7 @@ else:
         raise WorkflowError(str(error)) from None
 
 PACK_OF = {run: pack for pack, members in PACKS.items() for run in members}
-IDLE_PACK = "|".join(IDLE) or "none"  # packs of which it is known that they get no trajectory: nothing is submitted for them
+IDLE_PACK = "|".join(IDLE) or "none"  # packs of which it is known that they get no trajectory: no job asks for a GPU
 BUSY_PACK = rf"(?!(?:{IDLE_PACK})\b)[0-9]+"
 RUN = f"{FOLDER}/runs/{{candidate}}/{{temperature}}K"
 
