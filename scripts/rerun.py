@@ -1,7 +1,10 @@
 """Try runs again that failed, from their last checkpoint; --from-scratch computes any run anew."""
 
+from pathlib import Path
+
 from ionraman.rerun import forget, plan_attempts
 from ionraman.status import run_status
+from ionraman.survey import idle_runs
 from selection import chosen_runs, command_parser, configured, confirm, launch, launched, refuse_if_locked
 
 parser = command_parser(__doc__, launches=True)
@@ -36,5 +39,6 @@ if gone:
     )
 if arguments.from_scratch:
     confirm("Remove these and start anew?", arguments.yes)
-forget(campaign, campaign.folder, attempts, arguments.from_scratch)
+idle = idle_runs(campaign, Path()) if arguments.from_scratch else ()
+forget(campaign, campaign.folder, attempts, arguments.from_scratch, idle)
 launch(arguments)

@@ -85,6 +85,13 @@ def test_from_scratch_leaves_the_others_of_the_pack(folder):
     assert not (folder / "packs/0002").exists()
 
 
+def test_from_scratch_keeps_rows_without_a_trajectory_apart(folder):
+    attempts, _ = plan_attempts(folder, RUNS[1:], from_scratch=True)
+    forget(campaign("good", "wild", "broken"), folder, attempts, from_scratch=True, idle={("wild", 800.0)})
+    packs = read_packs(folder / "packs")
+    assert packs["0003"] == [("wild", 800.0)] and packs["0004"] == [("broken", 800.0)]
+
+
 def test_a_pack_at_work_is_left_alone(folder):
     (folder / "packs/0001/lease.json").write_text("{}")
     _, refused = plan_attempts(folder, RUNS[:1], from_scratch=True)

@@ -11,7 +11,7 @@ from ase.build import bulk
 from ionraman import trust
 from ionraman.problems import ConfigError
 from ionraman.ranking import rank
-from ionraman.training import checks, datasets, espresso, sampling
+from ionraman.training import checks, datasets, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.labels import labelled_force, read_import
@@ -395,22 +395,3 @@ def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp
     assert pieces >= 1
     for one, two in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True):
         assert torch.equal(one, two)
-
-
-@pytest.mark.parametrize("end", ["kill -9 $$", "kill -TERM $$", "exit 143"])
-def test_a_killed_program_is_no_word_on_the_label(tmp_path, end):
-    with pytest.raises(espresso.ProgramFailed, match="goes on"):
-        espresso._run(f"sh -c '{end}'", "ph", tmp_path)
-    espresso._run("sh -c 'echo convergence NOT achieved; exit 3'", "ph", tmp_path)  # here the output decides
-
-
-def test_a_program_that_could_not_start_is_no_word_either(tmp_path, monkeypatch):
-    """As Open MPI without SLURM's PMI does in a SLURM step; alone it is kept from joining it."""
-    program = tmp_path / "pw"
-    program.write_text("#!/bin/sh\nif [ -n \"$SLURM_JOB_ID\" ]; then echo OMPI was not built with PMI; exit 1; fi\necho JOB DONE\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with pytest.raises(espresso.ProgramFailed, match="exit code 1 .*not built with PMI"):
-        espresso._run(f"env {program}", "scf", tmp_path)
-    espresso._run(str(program), "scf", tmp_path)
-    assert (tmp_path / "scf.out").read_text() == "JOB DONE\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +83,22 @@ def _anew(folder: Path, run: dict, status: RunStatus, name: str) -> Attempt:
     return Attempt((run["candidate"], run["temperature_K"]), words, tuple(paths))
 
 
-def forget(campaign: Campaign, folder: Path, attempts: list[Attempt], from_scratch: bool = False) -> None:
+def forget(
+    campaign: Campaign,
+    folder: Path,
+    attempts: list[Attempt],
+    from_scratch: bool = False,
+    idle: Collection[Run] = (),
+) -> None:
     """Remove what stands in the way of the attempts; those from scratch get new packs, without a checkpoint.
 
-    The members that stay in a pack keep its checkpoint. The packs are written first: if this is cut short, a run is in
+    idle: runs that get no trajectory (`ionraman.survey.idle_runs`), which share packs with one another only. The members that stay in a pack keep its checkpoint. The packs are written first: if this is cut short, a run is in
     its new pack with its old trajectory, and is found finished.
     """
     if from_scratch:
         runs = {attempt.run for attempt in attempts}
         former = {run: name for name, members in read_packs(folder / "packs").items() for run in members}
-        plan_packs(campaign, folder / "packs", anew=runs)
+        plan_packs(campaign, folder / "packs", idle=idle, anew=runs)
         for name, members in read_packs(folder / "packs").items():
             if name in former.values() and set(members) <= runs:
                 shutil.rmtree(folder / "packs" / name, ignore_errors=True)
