@@ -11,12 +11,14 @@ compute = settings(arguments.compute)
 limit_threads(compute["threads"])
 
 import ase.io
+import numpy as np
 from ionraman.training import sampling
 from ionraman.training.calculators import Served
 from ionraman.training.descriptors import mace_descriptors, pair_descriptors
 from ionraman.training.settings import read_record
 from ionraman.training.validation import targets_met
 
+UNITS = {"force": "eV/A", "alpha": "A^3"}
 record = read_record(arguments.folder)
 training, generation, material = record.training, arguments.generation, arguments.material
 output = arguments.folder / f"g{generation}" / material
@@ -28,12 +30,13 @@ if previous and targets_met(previous["errors"], training.validate_):
 chosen: dict[str, list] = {"force": [], "alpha": []}
 if any(counts.values()):
     from ionraman import potentials
-    from ionraman.training.evaluation import disagreement
+    from ionraman.training.evaluation import alpha_disagreement, force_disagreement
 
     cell = ase.io.read(arguments.folder / "cells" / f"{material}.extxyz")
     device = str(potentials.select_device(compute["device"]))
-    committee = previous.get("models", {}).get("force", [])
-    start = record.models.get(training.sample.start) if not generation else None
+    models = previous.get("models", {})
+    committee = models.get("force", [])
+    start = record.models.get(training.sample.start)
     if committee or start:
         used = {"path": committee[0], "sha256": None} if committee else start
         calculator = potentials.load(arguments.root / used["path"], used["sha256"]).calculator(
@@ -49,20 +52,25 @@ if any(counts.values()):
         cell, runs, training.sample, calculator, material,
         output / "trajectories" / training.digest("sample", "teacher", material=material), lambda line: print(line, flush=True),
     )  # fmt: skip
-    doubt = (
-        disagreement(frames, [arguments.root / path for path in committee], device)
-        if len(committee) > 1
-        else None
-    )
+    doubts = {}
+    if len(committee) > 1 and counts["force"]:
+        doubts["force"] = force_disagreement(frames, [arguments.root / path for path in committee], device)
+    if "alpha" in models and counts["alpha"]:
+        doubts["alpha"] = alpha_disagreement(frames, arguments.root / models["alpha"], device)
     own = training.material(material)
     ions = own.ions_displaced + 1 if own.ions_displaced and not generation and counts["alpha"] else 0
-    chosen["alpha"] = sampling.choose(frames, counts["alpha"] - ions, describe, training.sample, doubt)
+    chosen["alpha"] = sampling.choose(frames, counts["alpha"] - ions, describe, training.sample, doubts.get("alpha"))
     if counts["force"]:
         extra = (
             [] if generation else sampling.rattled(cell, training.sample, calculator, material, generation)
         )
-        doubt = None if extra else doubt
-        chosen["force"] = sampling.choose(frames + extra, counts["force"], describe, training.sample, doubt)
+        chosen["force"] = sampling.choose(
+            frames + extra, counts["force"], describe, training.sample, doubts.get("force")
+        )
+    for kind, doubt in doubts.items():
+        of = {id(atoms): value for atoms, value in zip(frames, doubt, strict=True)}
+        fitted = [of[id(atoms)] for atoms in chosen[kind] if atoms.info["split"] == "train"]
+        print(f"{kind}: members disagree by {doubt.mean():.3g} {UNITS[kind]} in all frames, by {np.mean(fitted):.3g} in those to fit to")
     if ions:
         chosen["alpha"] += sampling.ions_displaced(cell, own.ions_displaced, training.sample, material)
 for kind, frames in chosen.items():

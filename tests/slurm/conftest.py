@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import yaml
 from ionraman.attempts import Attempt, read_attempts
 from ionraman.trajectory import trajectory_store
+from train.conftest import TRAINING
 from workflow.conftest import Campaign
 
 from .cluster import Cluster, missing
@@ -204,6 +207,40 @@ class ReadmeRun:
         return code, "\n".join([self.text.read_text(), *(f"== {log}\n{log.read_text()[-3000:]}" for log in logs)][: 1 if code == 0 else None])
 
 
+class TrainingRun:
+    """A training of the two-atom cell of NaCl whose launcher is killed while labels are made and started again, beside the other tests."""
+
+    PROGRAM = "scripts/train.py"
+
+    def __init__(self, campaign: SlurmCampaign, cluster: Cluster) -> None:
+        self.campaign, self.cluster, self.code, self.trouble = campaign, cluster, -1, ""
+        campaign.add("NaCl", "structures/NaCl.cif")
+        shutil.copytree(campaign.root / "tests/train/data/pseudo", campaign.folder / "pseudo")
+        campaign.config["training"] = yaml.safe_load(yaml.safe_dump(TRAINING))
+        self.thread = threading.Thread(target=self._carry_through, daemon=True)
+        self.thread.start()
+
+    def _carry_through(self) -> None:
+        try:
+            first = self.campaign.launch(program=self.PROGRAM)
+            wait_until(
+                lambda: any(state == "RUNNING" for _, state in self.jobs("train_label")), "labels are made", said=self.campaign.said
+            )
+            os.killpg(first.pid, signal.SIGKILL)
+            self.code = self.campaign.finish(self.campaign.launch(program=self.PROGRAM))
+        except BaseException as error:  # the test tells it
+            self.trouble = str(error)
+
+    def jobs(self, rule: str) -> list[tuple[str, str]]:
+        """Number and state of the jobs of a rule."""
+        return [(job, state) for job, _, state, comment in self.cluster.jobs() if rule in comment]
+
+    def end(self) -> tuple[int, str]:
+        """Exit status of the second launch and what was said, once it ended."""
+        self.thread.join(1500)
+        return self.code, self.trouble or self.campaign.said()
+
+
 def wait_until(
     condition: Callable[[], object], what: str, limit_s: float = 900, said: Callable[[], str] = str
 ):
@@ -258,11 +295,18 @@ def readme(tmp_path_factory, root, cluster):
         os.killpg(run.process.pid, 9)
 
 
+@pytest.fixture(scope="session")
+def training(new_campaign, cluster):
+    """A training that is killed and launched again."""
+    return TrainingRun(new_campaign("training"), cluster)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def begun_early(request):
     """What waits most of its time begins with the first test."""
-    if any("readme" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        try:
-            request.getfixturevalue("readme")
-        except Exception as error:  # told by the tests of the README alone
-            print(f"The README's commands were not started: {error}")
+    for name in ("readme", "training"):
+        if any(name in getattr(item, "fixturenames", ()) for item in request.session.items):
+            try:
+                request.getfixturevalue(name)
+            except Exception as error:  # told by the tests that use it
+                print(f"{name} was not started: {error}")

@@ -93,10 +93,16 @@ class Project:
         return [sys.executable, f"scripts/{name}.py", "--folder", str(self.results), *arguments]
 
 
+@pytest.fixture(scope="session")
+def project_in(root):
+    """Makes the project in a folder."""
+    return lambda folder: Project(folder, root)
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, root):
+def trained(tmp_path_factory, project_in):
     """The project after a whole training, and what the launcher printed."""
-    project = Project(tmp_path_factory.mktemp("train"), root)
+    project = project_in(tmp_path_factory.mktemp("train"))
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
     return project, done.stdout

@@ -113,6 +113,23 @@ def test_bad_force_labels_are_named(changed, energy, words):
     assert [row["name"] for row in rejected] == ["r3"] and words in rejected[0]["reason"] and len(kept) == 4
 
 
+@pytest.mark.parametrize(("factors", "rejected"), [((1, 0), 0), ((1, 20), 1), ((0.02, 0.02), 20), ((0.2, 0.2), 0)])
+def test_imported_forces_may_be_small_but_not_those_of_a_whole_file(factors, rejected):
+    """Factors on the forces of most of a file's frames and of its last one; beside it stand two sound files."""
+    frames, rng = [], np.random.default_rng(4)
+    for file, (most, last) in (("good", (1, 1)), ("sound", (1, 1)), ("other", factors)):
+        for number in range(20):
+            forces = rng.normal(size=(8, 3))
+            forces -= forces.mean(axis=0)
+            frame = labelled_force(
+                bulk("NaCl", "rocksalt", 5.6, cubic=True), -24.0, forces * (last if number == 19 else most), None, "x"
+            )
+            frame.info |= {"material": "NaCl", "run": file, "split": "train", "source": f"{file}.extxyz[{number}]"}
+            frames.append(frame)
+    found = datasets.accepted("force", frames, LIMITS)[1]
+    assert len(found) == rejected and all("wrong units" in row["reason"] for row in found)
+
+
 def test_levels_of_theory_are_not_mixed(labels):
     other = labels[0].copy()
     other.info["level"] = "VASP PBEsol"

@@ -78,7 +78,9 @@ def force_problem(energy_eV: float, forces_eV_A: np.ndarray, stress_eV_A3: np.nd
     return None
 
 
-def wrong_scale(values: Sequence[float], groups: Sequence[str], factor: float, what: str) -> list[Finding]:
+def wrong_scale(
+    values: Sequence[float], groups: Sequence[str], factor: float, what: str, small_too: bool = True
+) -> list[Finding]:
     """Values that differ by more than `factor` from the median of the others of their group (of the set, if alone)."""
     values, groups = np.abs(np.asarray(values, float)), np.asarray(groups)
     findings = []
@@ -90,10 +92,31 @@ def wrong_scale(values: Sequence[float], groups: Sequence[str], factor: float, w
         if not others.any():
             continue
         ratio = value / np.median(values[others])
-        if not 1 / factor < ratio < factor:
+        if not (1 / factor if small_too else -1) < ratio < factor:
             findings.append(
                 Finding(index, f"{what} is {ratio:.3g} times that of the rest of its set: wrong units?")
             )
+    return findings
+
+
+def unlike_files(
+    sizes: Sequence[float], groups: Sequence[str], files: Sequence[str], factor: float
+) -> list[Finding]:
+    """Frames of a file whose median force differs by more than `factor` from that of the other files with the same composition.
+
+    A single frame may have forces as small as it likes: at a minimum there are none.
+    """
+    findings, places = [], {}
+    for index, place in enumerate(zip(groups, files, strict=True)):
+        places.setdefault(place, []).append(index)
+    for (group, file), own in places.items():
+        others = [np.median(np.take(sizes, rows)) for (name, other), rows in places.items() if name == group and other != file]
+        if not others:
+            continue
+        ratio = np.median(np.take(sizes, own)) / np.median(others)
+        if not 1 / factor < ratio < factor:
+            reason = f"the forces of its file are {ratio:.3g} times those of other files of {group}: wrong units?"
+            findings += [Finding(index, reason) for index in own]
     return findings
 
 

@@ -73,7 +73,9 @@ def accepted(
         alone = [k for k, other in enumerate(reference) if other is None and frames[k].info.get("config_weight", 1) >= 1]
         size = [float(np.sqrt((forces[k] ** 2).mean())) + 1e-6 for k in alone]
         names = [compositions[k] for k in alone]
-        found = checks.wrong_scale(size, names, limits.unit_factor**2, "its force") if len(alone) > 2 else []
+        found = checks.wrong_scale(size, names, limits.unit_factor**2, "its force", small_too=False) if len(alone) > 2 else []
+        files = [str(frames[k].info.get("source", "")).rpartition("[")[0] for k in alone]
+        found += checks.unlike_files(size, names, files, limits.unit_factor**2)
         findings += [checks.Finding(alone[finding.index], finding.reason) for finding in found]
         judged = {}
     reasons: dict[int, str] = {}

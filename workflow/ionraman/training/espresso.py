@@ -107,35 +107,36 @@ def label(atoms: Atoms, folder: Path, settings: Espresso) -> dict:
     electrons = sum(valence(pseudopotential(settings, symbol)) for symbol in atoms.symbols)
     if round(electrons) % 2:
         raise LabelRejected(f"{electrons:g} valence electrons: an open shell")
+    used = [hashlib.sha256(pseudopotential(settings, symbol).read_bytes()).hexdigest()[:12] for symbol in elements]
     folder.mkdir(parents=True, exist_ok=True)
-    if not _finished(folder / "scf.out", "convergence has been achieved") or not (folder / "tmp").exists():
+    ground_state, response = (folder / "scf.out", "convergence has been achieved"), (folder / "ph.out", "End of electric fields calculation")
+    # Once ph.x is finished, what pw.x left in tmp is not needed any more.
+    if not _finished(*ground_state) or not ((folder / "tmp").exists() or _finished(*response)):
         shutil.rmtree(folder / "tmp", ignore_errors=True)
+        response[0].unlink(missing_ok=True)
         _write_inputs(atoms, folder, settings)
         _run(settings.pw, "scf", folder)
-    if not _finished(folder / "scf.out", "convergence has been achieved"):
+    if not _finished(*ground_state):
         raise LabelRejected(f"pw.x did not converge{_said(folder / 'scf.out')}")
     # A response that was cut off is begun anew: ph.x starts from what pw.x left in tmp.
-    if not _finished(folder / "ph.out", "End of electric fields calculation"):
+    if not _finished(*response):
         shutil.rmtree(folder / "tmp" / "_ph0", ignore_errors=True)
         _run(settings.ph, "ph", folder)
-    if not _finished(folder / "ph.out", "End of electric fields calculation"):
+    if not _finished(*response):
         raise LabelRejected(f"ph.x did not converge{_said(folder / 'ph.out')}")
     ground = ase.io.read(folder / "scf.out")
     _same_configuration(atoms, ground)
     with open(folder / "ph.out") as file:
         epsilon = np.array(read_espresso_ph(file)[1]["dieltensor"], float)
     version = re.search(r"Program PWSCF v\.(\S+)", (folder / "scf.out").read_text())
-    shutil.rmtree(folder / "tmp")
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
     return {
         "epsilon": epsilon.tolist(),
         "alpha_A3": (atoms.get_volume() / (4 * np.pi) * (epsilon - np.eye(3))).tolist(),
         "energy_eV": float(ground.get_potential_energy()),
         "forces_eV_A": ground.get_forces().tolist(),
         "level": level(settings, version.group(1) if version else "of unknown version"),
-        "pseudopotentials": " ".join(
-            f"{symbol}:{hashlib.sha256(pseudopotential(settings, symbol).read_bytes()).hexdigest()[:12]}"
-            for symbol in elements
-        ),
+        "pseudopotentials": " ".join(f"{symbol}:{digest}" for symbol, digest in zip(elements, used, strict=True)),
     }
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 
-from ionraman import potentials
+from ionraman import polarizability, potentials
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.training import fits
 from ionraman.training import polarizability as dielectric
@@ -90,7 +91,7 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
     return table
 
 
-def disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) -> np.ndarray:
+def force_disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) -> np.ndarray:
     """(frames,) largest standard deviation of a force component's vector over the members, eV/A, over the atoms of a frame."""
     calculators = [potentials.load(folder).calculator(device, "float32") for folder in folders]
     values = []
@@ -102,6 +103,12 @@ def disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) 
             forces.append(trial.get_forces())
         values.append(np.sqrt(np.var(forces, axis=0).sum(axis=1)).max())
     return np.array(values)
+
+
+def alpha_disagreement(frames: Sequence[Atoms], folder: Path, device: str) -> np.ndarray:
+    """(frames,) Frobenius norm of the standard deviation of the polarizability over the members of an ensemble, A^3."""
+    alpha = polarizability.load(folder, torch.device(device)).predict(list(frames)).sum(axis=2)
+    return np.sqrt(alpha.var(axis=1).sum(axis=(1, 2)))
 
 
 def _intensity(deviation: np.ndarray) -> float:

@@ -81,6 +81,7 @@ def fit(
     for name, frames in (("train", train), ("valid", valid)):
         ase.io.write(folder / f"{name}.extxyz", [_plain(atoms, stress) for atoms in frames])
     options = _options(settings, seed, device, stress)
+    options["batch_size"] = min(settings.batch_size, len(train))  # mace_run_train drops a batch that is not full
     if foundation is not None:
         torch.save(foundation, folder / "foundation.model")
         options |= {"foundation_model": "foundation.model", "multiheads_finetuning": False}

@@ -7,6 +7,7 @@ Quantum ESPRESSO, only the program that had not finished). A record holds either
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.io.formats import filetype, open_with_compression
 
 from ionraman.training import espresso
 from ionraman.training.calculators import Served, TeacherError
@@ -158,8 +160,11 @@ def read_import(item: Import, checks: Checks) -> tuple[list[Atoms], list[tuple[s
     """
     file, outcar = Path(item.file), "OUTCAR" in Path(item.file).name
     try:
-        frames = ase.io.read(file, ":", format="vasp-out" if outcar else None)
-        text = file.read_text(errors="replace") if outcar else ""
+        with open_with_compression(str(file)) as stream:
+            text = stream.read()
+        # From memory: the reader goes back and forth, which in a compressed file means from its beginning each time.
+        source, kind = (file, "vasp-out") if outcar else (io.StringIO(text), filetype(str(file)))
+        frames = ase.io.read(source, ":", format=kind)
     except Exception as error:  # readers raise errors of many kinds for a damaged file
         raise ValueError(
             f"training.imports, {file}: it cannot be read ({type(error).__name__}: {error})."

@@ -20,6 +20,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ionraman.training.descriptors import farthest_points
 from ionraman.training.settings import Sample
+from ionraman.training.validation import relaxed
 
 FORCE_LIMIT_EV_A = 30.0
 """Frames with larger forces are no part of any trajectory worth learning; the trajectory ends there."""
@@ -74,14 +75,15 @@ def dynamics(cell: Atoms, run: Trajectory, sample: Sample, calculator, material:
 
 
 def rattled(cell: Atoms, sample: Sample, calculator, material: str, generation: int) -> list[Atoms]:
-    """Rattled and strained cells, `sample.rattled` of each amplitude."""
+    """Rattled and strained cells, `sample.rattled` of each amplitude, every second one around the relaxed cell."""
+    bases = [cell, relaxed(cell, calculator)] if sample.rattle_relaxed else [cell]
     frames = []
     for amplitude in sample.rattle_A:
         for number in range(sample.rattled):
             name = f"g{generation}-{material}-rattle{amplitude:g}-{number}"
             rng = _generator(sample, name)
             strain = rng.normal(0, sample.strain, (3, 3))
-            atoms = _strained(cell, (strain + strain.T) / 2)
+            atoms = _strained(bases[number % len(bases)], (strain + strain.T) / 2)
             atoms.positions += rng.normal(0, amplitude, atoms.positions.shape)
             atoms.calc = calculator
             forces = atoms.get_forces()
@@ -121,7 +123,8 @@ def choose(
 
     Args:
         describe: descriptors of frames.
-        disagreement: (frames,) of an ensemble; where given, only the half with the most is chosen from.
+        disagreement: (frames,) of an ensemble; where given, those to fit to are chosen from the half with the most. Those
+            to test on are not: errors on them would be those of outliers.
     """  # fmt: skip
     present = [name for name in ("test", "valid", "train") if any(a.info["split"] == name for a in frames)]
     wanted, left = {}, min(count, len(frames))
@@ -135,7 +138,7 @@ def choose(
         own = [k for k, atoms in enumerate(frames) if atoms.info["split"] == name]
         if not own or not wanted.get(name):
             continue
-        if disagreement is not None and len(own) > 2 * wanted[name]:
+        if disagreement is not None and name == "train" and len(own) > 2 * wanted[name]:
             own = sorted(own, key=lambda k: -disagreement[k])[: max(len(own) // 2, wanted[name])]
         if sample.choice == "even":
             picks = evenly([frames[k].info["run"] for k in own], wanted[name], sample.seed)

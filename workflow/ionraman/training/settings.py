@@ -87,6 +87,9 @@ class Sample(Group):
     timestep_fs: float = Field(2.0, gt=0, le=5, description="time step, fs; at most 0.5 with hydrogen")
     rattle_A: list[Positive] = Field([0.03, 0.08, 0.14], description="amplitudes of the rattled cells, A")
     rattled: int = Field(4, ge=0, description="rattled and strained cells of each amplitude to choose from")
+    rattle_relaxed: bool = Field(
+        True, description="every second rattled cell is made around the cell that the dynamics' force field relaxes to"
+    )
     strain: float = Field(0.02, ge=0, le=0.2, description="standard deviation of the strain of rattled cells")
     ion_displacement_A: float = Field(0.25, gt=0, le=2, description="displacement of single ions, A")
     choice: Literal["diverse", "even"] = Field(
@@ -362,10 +365,6 @@ def load_training(config: dict[str, Any]) -> Training:
         problems.append(
             "config, training.sample.start: found null and no teacher; allowed: a force field of models.yaml that runs the "
             "dynamics."
-        )
-    if "force" not in training.kinds and training.active.generations > 1:
-        problems.append(
-            "config, training.active.generations: more than 1 needs force labels, of a teacher or imported."
         )
     if problems:
         raise ConfigError(problems)
