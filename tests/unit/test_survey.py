@@ -27,6 +27,15 @@ SPEEDS = Speeds("cpu", "here", {"npt": [(10, 0.1)], "nve": [(10, 0.01), (30, 0.0
 PROTOCOL = Protocol(relax_steps=100, npt_ps=1, npt_limit_ps=1, nvt_ps=1, production_ps=9, replicas=2)
 
 
+@pytest.fixture
+def unmeasured(root, tmp_path, monkeypatch):
+    """A table of speeds without `medium` on a GPU."""
+    lines = (root / module.SPEED_TABLE).read_text().splitlines(keepends=True)
+    table = tmp_path / "speed.tsv"
+    table.write_text("".join(line for line in lines if not (line.startswith("cuda") and "64x0e" in line)))
+    monkeypatch.setattr(module, "SPEED_TABLE", str(table))
+
+
 def test_times_between_and_beyond_the_measured_sizes():
     found = [SPEEDS.seconds("nve", atoms) for atoms in (1, 10, 20, 30, 60)]
     assert found == pytest.approx([0.01, 0.01, 0.015, 0.02, 0.04])
@@ -138,7 +147,7 @@ def test_later_launches_know_what_gets_no_trajectory_without_building_anything(p
     assert {name for name, _ in idle_runs(load(), root)} == {"iodide", "potassium"}
 
 
-def test_a_budget_stops_what_exceeds_it(project, monkeypatch):
+def test_a_budget_stops_what_exceeds_it(project, unmeasured, monkeypatch):
     root, load = project
     found = survey(load(), root)
     assert over_budget(load(), found) == []
@@ -175,8 +184,7 @@ def test_finished_packs_count_as_measured(project):
     assert survey(load(), root).spent_h == {}  # the polarizability will be computed again
 
 
-def test_unknown_speed_is_said_and_a_budget_then_stops(project):
-    """`medium` on a GPU was not measured (workflow/data/speed.tsv); `small` was."""
+def test_unknown_speed_is_said_and_a_budget_then_stops(project, unmeasured):
     root, load = project
     campaign = load(compute={"device": "cuda"}, models={"force": "medium"}, budget={"gpu_hours": 5})
     found = survey(campaign, root)
