@@ -37,11 +37,11 @@ if any(counts.values()):
     models = previous.get("models", {})
     committee = models.get("force", [])
     start = record.models.get(training.sample.start)
+    origin = training.digest("sample", "teacher", material=material)
     if committee or start:
         used = {"path": committee[0], "sha256": None} if committee else start
-        calculator = potentials.load(arguments.root / used["path"], used["sha256"]).calculator(
-            device, compute["dtype"]
-        )
+        potential = potentials.load(arguments.root / used["path"], used["sha256"])
+        calculator, origin = potential.calculator(device, compute["dtype"]), f"{origin}-{potential.sha256[:8]}"
 
         def describe(frames):
             return mace_descriptors(calculator, frames)
@@ -50,12 +50,12 @@ if any(counts.values()):
     runs = sampling.plan(training.sample, material, generation)
     frames = sampling.trajectories(
         cell, runs, training.sample, calculator, material,
-        output / "trajectories" / training.digest("sample", "teacher", material=material), lambda line: print(line, flush=True),
+        output / "trajectories" / origin, lambda line: print(line, flush=True),
     )  # fmt: skip
     doubts = {}
-    if len(committee) > 1 and counts["force"]:
+    if len(committee) > 1 and counts["force"] and frames:
         doubts["force"] = force_disagreement(frames, [arguments.root / path for path in committee], device)
-    if "alpha" in models and counts["alpha"]:
+    if "alpha" in models and counts["alpha"] and frames:
         doubts["alpha"] = alpha_disagreement(frames, arguments.root / models["alpha"], device)
     own = training.material(material)
     ions = own.ions_displaced + 1 if own.ions_displaced and not generation and counts["alpha"] else 0
@@ -70,7 +70,8 @@ if any(counts.values()):
     for kind, doubt in doubts.items():
         of = {id(atoms): value for atoms, value in zip(frames, doubt, strict=True)}
         fitted = [of[id(atoms)] for atoms in chosen[kind] if atoms.info["split"] == "train"]
-        print(f"{kind}: members disagree by {doubt.mean():.3g} {UNITS[kind]} in all frames, by {np.mean(fitted):.3g} in those to fit to")
+        mean = f"{np.mean(fitted):.3g}" if fitted else "none"
+        print(f"{kind}: members disagree by {doubt.mean():.3g} {UNITS[kind]} in all frames, by {mean} in those to fit to")
     if ions:
         chosen["alpha"] += sampling.ions_displaced(cell, own.ions_displaced, training.sample, material)
 for kind, frames in chosen.items():

@@ -237,7 +237,7 @@ class TrainingRun:
 
     def end(self) -> tuple[int, str]:
         """Exit status of the second launch and what was said, once it ended."""
-        self.thread.join(1500)
+        self.thread.join(2200)
         return self.code, self.trouble or self.campaign.said()
 
 

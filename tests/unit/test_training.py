@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ionraman import trust
 from ionraman.problems import ConfigError
 from ionraman.ranking import rank
@@ -15,7 +16,8 @@ from ionraman.training import checks, datasets, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.labels import labelled_force, read_import
-from ionraman.training.settings import Checks, Import, Sample, Training, load_training
+from ionraman.training.settings import Checks, Import, Sample, Training, Validate, load_training
+from ionraman.training.validation import targets_met
 from synthetic_campaign import campaign
 
 LIMITS = Checks()
@@ -130,6 +132,22 @@ def test_imported_forces_may_be_small_but_not_those_of_a_whole_file(factors, rej
     assert len(found) == rejected and all("wrong units" in row["reason"] for row in found)
 
 
+def test_frames_at_rest_do_not_make_moving_ones_wrong():
+    sizes = [1e-9] * 7 + [0.5, 0.6, 0.7, 0.4, 9.0]
+    assert [finding.index for finding in checks.large_forces(sizes, ["NaCl"] * 12, 9.0)] == [11]
+
+
+def test_compressed_imports_are_those_of_the_plain_file(tmp_path):
+    frame = labelled_force(bulk("NaCl", "rocksalt", 5.7), -6.5, np.array([[0.1, 0, 0], [-0.1, 0, 0]]), None, "x")
+    frame.info["material"] = "NaCl"
+    taken = []
+    for name in ("set.extxyz", "set.extxyz.xz", "set.extxyz.gz"):
+        ase.io.write(tmp_path / name, [frame] * 3, format="extxyz")
+        taken.append(read_import(Import(file=str(tmp_path / name), kind="force", level="x"), LIMITS)[0])
+    assert [len(frames) for frames in taken] == [3, 3, 3]
+    assert all((frames[2].arrays["REF_forces"] == taken[0][2].arrays["REF_forces"]).all() for frames in taken)
+
+
 def test_levels_of_theory_are_not_mixed(labels):
     other = labels[0].copy()
     other.info["level"] = "VASP PBEsol"
@@ -218,7 +236,7 @@ def test_an_imported_file_may_name_materials_and_weights_itself(tmp_path):
     atoms = bulk("NaCl", "rocksalt", 5.7)
     frames = []
     for number, info in enumerate(({"system": "NaCl"}, {"material": "salt", "config_weight": 0.01, "split": "test"}, {})):
-        frame = labelled_force(atoms, -6.5, np.zeros((2, 3)) + (20.0 if number == 1 else 0.01) * np.array([[1], [-1]]), None, "x")
+        frame = labelled_force(atoms, -6.5, np.zeros((2, 3)) + (20.0 if number == 1 else 0.1) * np.array([[1], [-1]]), None, "x")
         frame.info.pop("level")
         frame.info |= info
         frames.append(frame)
@@ -254,6 +272,40 @@ def test_splits_are_by_trajectory_and_each_has_one():
     counts = {name: sum(run.split == name for run in runs) for name in ("train", "valid", "test")}
     assert counts == {"train": 5, "valid": 1, "test": 2} and len({run.name for run in runs}) == 8
     assert runs == sampling.plan(sample, "NaCl", 0)
+
+
+def test_training_frames_are_of_the_half_with_most_disagreement():
+    frames = []
+    for number in range(24):
+        atoms = bulk("NaCl", "rocksalt", 5.6 + 0.01 * (number % 7))
+        atoms.info = {"run": f"r{number % 6}", "split": "test" if number % 6 == 0 else "valid" if number % 6 == 1 else "train"}
+        frames.append(atoms)
+    doubt = np.arange(24.0)[::-1]
+    where = {id(atoms): k for k, atoms in enumerate(frames)}
+    for choice in ("diverse", "even"):
+        sample = Sample(repeats=3, choice=choice)
+        chosen = sampling.choose(frames, 8, pair_descriptors, sample, doubt)
+        assert len(chosen) == 8 and {atoms.info["split"] for atoms in chosen} == {"train", "valid", "test"}
+        fitted = [where[id(atoms)] for atoms in chosen if atoms.info["split"] == "train"]
+        assert max(fitted) < 12, "the 8 of 16 training frames with the most are the first ones"
+
+
+def test_rattled_cells_lie_around_the_cell_and_its_minimum():
+    cell = bulk("Cu", cubic=True, a=3.8)  # the potential's lattice constant is 3.59 A
+    sample = Sample(repeats=3, rattle_A=[0.01], rattled=6, strain=0.002)
+    lengths = [atoms.cell.lengths().mean() for atoms in sampling.rattled(cell, sample, EMT(), "Cu", 0)]
+    assert np.allclose(lengths[::2], 3.8, atol=0.02) and np.allclose(lengths[1::2], 3.59, atol=0.03)
+    alone = sampling.rattled(cell, sample.model_copy(update={"rattle_relaxed": False}), EMT(), "Cu", 0)
+    assert np.allclose([atoms.cell.lengths().mean() for atoms in alone], 3.8, atol=0.02)
+    assert sampling.rattled(cell, sample.model_copy(update={"rattled": 0}), EMT(), "Cu", 0) == []
+
+
+def test_the_loop_goes_on_until_every_error_meets_its_target():
+    limits = Validate()
+    row = {"frames": 3, "force_rmse_meV_A": 30.0, "energy_rmse_meV_atom": 0.1, "stress_rmse_GPa": None}
+    assert targets_met({"force": {"NaCl": row}}, limits)
+    assert not targets_met({"force": {"NaCl": row | {"energy_rmse_meV_atom": 1e3}}}, limits)
+    assert not targets_met({"force": {"NaCl": row}, "alpha": {}}, limits)
 
 
 def test_farthest_points_spread_over_clusters():

@@ -102,7 +102,9 @@ rule train_sample:
         force=f"{TRAIN}/g{{generation}}/{{material}}/force.extxyz",
         alpha=f"{TRAIN}/g{{generation}}/{{material}}/alpha.extxyz",
     params:
-        digest=lambda w: TRAINING.digest("sample", "teacher", "active", material=w.material),
+        digest=lambda w: TRAINING.digest(
+            "sample", "teacher", "active", *(["validate_"] if int(w.generation) else []), material=w.material
+        ),
         compute=train_compute(),
         folder=TRAIN,
     threads: CAMPAIGN.settings.compute.threads

@@ -78,9 +78,7 @@ def force_problem(energy_eV: float, forces_eV_A: np.ndarray, stress_eV_A3: np.nd
     return None
 
 
-def wrong_scale(
-    values: Sequence[float], groups: Sequence[str], factor: float, what: str, small_too: bool = True
-) -> list[Finding]:
+def wrong_scale(values: Sequence[float], groups: Sequence[str], factor: float, what: str) -> list[Finding]:
     """Values that differ by more than `factor` from the median of the others of their group (of the set, if alone)."""
     values, groups = np.abs(np.asarray(values, float)), np.asarray(groups)
     findings = []
@@ -92,31 +90,46 @@ def wrong_scale(
         if not others.any():
             continue
         ratio = value / np.median(values[others])
-        if not (1 / factor if small_too else -1) < ratio < factor:
+        if not 1 / factor < ratio < factor:
             findings.append(
                 Finding(index, f"{what} is {ratio:.3g} times that of the rest of its set: wrong units?")
             )
     return findings
 
 
-def unlike_files(
-    sizes: Sequence[float], groups: Sequence[str], files: Sequence[str], factor: float
-) -> list[Finding]:
-    """Frames of a file whose median force differs by more than `factor` from that of the other files with the same composition.
+AT_REST_EV_A = 0.01
+"""Forces below this tell nothing of their unit: at a minimum there are none."""
 
-    A single frame may have forces as small as it likes: at a minimum there are none.
+
+def large_forces(sizes: Sequence[float], groups: Sequence[str], factor: float) -> list[Finding]:
+    """Frames whose root mean square force is more than `factor` times the median of three or more moving ones of their composition."""
+    sizes, groups = np.asarray(sizes, float), np.asarray(groups)
+    findings = []
+    for index, size in enumerate(sizes):
+        others = (groups == groups[index]) & (sizes > AT_REST_EV_A)
+        others[index] = False
+        if others.sum() >= 3 and size > factor * (middle := np.median(sizes[others])):
+            reason = f"its force is {size / middle:.3g} times that of the rest of its composition: wrong units?"
+            findings.append(Finding(index, reason))
+    return findings
+
+
+def small_files(sizes: Sequence[float], groups: Sequence[str], files: Sequence[str], factor: float) -> list[Finding]:
+    """All frames of a file whose median force is below that of every other file of its composition by more than `factor`.
+
+    Judged with five moving frames or more in at least three files: of two, nothing says which is wrong.
     """
-    findings, places = [], {}
+    sizes, places = np.asarray(sizes, float), {}
     for index, place in enumerate(zip(groups, files, strict=True)):
         places.setdefault(place, []).append(index)
-    for (group, file), own in places.items():
-        others = [np.median(np.take(sizes, rows)) for (name, other), rows in places.items() if name == group and other != file]
-        if not others:
-            continue
-        ratio = np.median(np.take(sizes, own)) / np.median(others)
-        if not 1 / factor < ratio < factor:
-            reason = f"the forces of its file are {ratio:.3g} times those of other files of {group}: wrong units?"
-            findings += [Finding(index, reason) for index in own]
+    moving = {place: sizes[rows][sizes[rows] > AT_REST_EV_A] for place, rows in places.items()}
+    medians = {place: np.median(found) for place, found in moving.items() if len(found) >= 5}
+    findings = []
+    for (group, file), median in medians.items():
+        others = [value for (name, other), value in medians.items() if name == group and other != file]
+        if len(others) >= 2 and median * factor < min(others):
+            reason = f"the forces of its file are {median / min(others):.3g} times those of other files of {group}: wrong units?"
+            findings += [Finding(index, reason) for index in places[group, file]]
     return findings
 
 

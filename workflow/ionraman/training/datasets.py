@@ -69,13 +69,15 @@ def accepted(
         reference = [atoms.arrays.get("sample_forces") for atoms in frames]
         findings += checks.unlike_forces(forces, reference, limits.unit_factor)
         # Forces vary with amplitude and temperature: without a reference only a large factor is a finding, and none for a frame
-        # that was given less weight, such as a close contact.
-        alone = [k for k, other in enumerate(reference) if other is None and frames[k].info.get("config_weight", 1) >= 1]
-        size = [float(np.sqrt((forces[k] ** 2).mean())) + 1e-6 for k in alone]
+        # that was given less weight, such as a close contact, unless its whole file is wrong.
+        alone = [k for k, other in enumerate(reference) if other is None]
+        size = [float(np.sqrt((forces[k] ** 2).mean())) for k in alone]
         names = [compositions[k] for k in alone]
-        found = checks.wrong_scale(size, names, limits.unit_factor**2, "its force", small_too=False) if len(alone) > 2 else []
         files = [str(frames[k].info.get("source", "")).rpartition("[")[0] for k in alone]
-        found += checks.unlike_files(size, names, files, limits.unit_factor**2)
+        factor = limits.unit_factor**2
+        found = checks.large_forces(size, names, factor)
+        found = [finding for finding in found if frames[alone[finding.index]].info.get("config_weight", 1) >= 1]
+        found += checks.small_files(size, names, files, factor)
         findings += [checks.Finding(alone[finding.index], finding.reason) for finding in found]
         judged = {}
     reasons: dict[int, str] = {}

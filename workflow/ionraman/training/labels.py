@@ -160,11 +160,12 @@ def read_import(item: Import, checks: Checks) -> tuple[list[Atoms], list[tuple[s
     """
     file, outcar = Path(item.file), "OUTCAR" in Path(item.file).name
     try:
-        with open_with_compression(str(file)) as stream:
-            text = stream.read()
+        text, kind = "", "vasp-out" if outcar else filetype(str(file))
+        if kind in ("vasp-out", "extxyz"):
+            with open_with_compression(str(file)) as stream:
+                text = stream.read()
         # From memory: the reader goes back and forth, which in a compressed file means from its beginning each time.
-        source, kind = (file, "vasp-out") if outcar else (io.StringIO(text), filetype(str(file)))
-        frames = ase.io.read(source, ":", format=kind)
+        frames = ase.io.read(io.StringIO(text) if kind == "extxyz" else file, ":", format=kind)
     except Exception as error:  # readers raise errors of many kinds for a damaged file
         raise ValueError(
             f"training.imports, {file}: it cannot be read ({type(error).__name__}: {error})."

@@ -76,7 +76,7 @@ def dynamics(cell: Atoms, run: Trajectory, sample: Sample, calculator, material:
 
 def rattled(cell: Atoms, sample: Sample, calculator, material: str, generation: int) -> list[Atoms]:
     """Rattled and strained cells, `sample.rattled` of each amplitude, every second one around the relaxed cell."""
-    bases = [cell, relaxed(cell, calculator)] if sample.rattle_relaxed else [cell]
+    bases = [cell, *_minimum(cell, calculator)] if sample.rattle_relaxed and sample.rattled and sample.rattle_A else [cell]
     frames = []
     for amplitude in sample.rattle_A:
         for number in range(sample.rattled):
@@ -123,8 +123,8 @@ def choose(
 
     Args:
         describe: descriptors of frames.
-        disagreement: (frames,) of an ensemble; where given, those to fit to are chosen from the half with the most. Those
-            to test on are not: errors on them would be those of outliers.
+        disagreement: (frames,) of an ensemble; where given, training frames are chosen from the half with the most. Those
+            to test on and to choose the epoch are not: errors on them would be those of outliers.
     """  # fmt: skip
     present = [name for name in ("test", "valid", "train") if any(a.info["split"] == name for a in frames)]
     wanted, left = {}, min(count, len(frames))
@@ -138,8 +138,8 @@ def choose(
         own = [k for k, atoms in enumerate(frames) if atoms.info["split"] == name]
         if not own or not wanted.get(name):
             continue
-        if disagreement is not None and name == "train" and len(own) > 2 * wanted[name]:
-            own = sorted(own, key=lambda k: -disagreement[k])[: max(len(own) // 2, wanted[name])]
+        if disagreement is not None and name == "train":
+            own = sorted(sorted(own, key=lambda k: -disagreement[k])[: max(len(own) // 2, wanted[name])])
         if sample.choice == "even":
             picks = evenly([frames[k].info["run"] for k in own], wanted[name], sample.seed)
         else:
@@ -194,6 +194,15 @@ def _frame(atoms: Atoms, forces: np.ndarray | None, material: str, info: dict) -
     if forces is not None:
         frame.arrays["sample_forces"] = np.array(forces)
     return frame
+
+
+def _minimum(cell: Atoms, calculator) -> list[Atoms]:
+    """The relaxed cell; nothing without a stress, or where the relaxation left what can be the same crystal."""
+    if "stress" not in calculator.implemented_properties:
+        return []
+    found = relaxed(cell, calculator)
+    change = found.get_volume() / cell.get_volume()
+    return [found] if np.isfinite(found.positions).all() and 0.8 < change < 1.25 else []
 
 
 def _strained(cell: Atoms, strain: np.ndarray) -> Atoms:

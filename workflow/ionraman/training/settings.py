@@ -72,7 +72,7 @@ class Teacher(Group):
 class Sample(Group):
     start: str | None = Field(
         None,
-        description="force field of the first generation's dynamics, a name in models.yaml; null: the teacher",
+        description="force field of the first generation's dynamics, of all where no force field is trained; a name in models.yaml; null: the teacher",
     )
     temperatures_K: list[Temperature] = Field(
         [300.0, 600.0, 900.0], min_length=1, description="temperatures, K"
@@ -352,7 +352,13 @@ def load_training(config: dict[str, Any]) -> Training:
     except ValidationError as error:
         raise ConfigError(sentences(error, Training, "config", "training.")) from None
     problems = []
-    if training.active.generations > 1 and training.teacher and training.force.members < 2:
+    again = training.active.generations > 1
+    if again and training.teacher is None and training.espresso is None:
+        problems.append(
+            "config, training.active.generations: found more than 1 and neither teacher nor espresso; allowed: 1, because nothing "
+            "labels what a later generation finds."
+        )
+    if again and training.teacher and training.active.force_labels and training.force.members < 2:
         problems.append(
             "config, training.force.members: found 1 with more than one generation; allowed: at least 2, whose "
             "disagreement chooses the frames."
