@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from ionraman.trajectory import read_json
 
-OUT_OF_REACH = {"isotropic": 1e-4}
+OUT_OF_REACH = {"isotropic": 1e-4, "nvt_ps": 0.05, "nve_ps": 0.1}
 
 
 @pytest.fixture(scope="module", params=["both", "alpha"])

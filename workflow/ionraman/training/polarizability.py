@@ -203,7 +203,8 @@ def fit_member(
         member.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
     )
     steps = epochs * -(-len(frames) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
+    rise = max(0.1, min(0.9, 1.5 / steps))  # of a whole step, where there are few: torch divides by zero at the first
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=rise)
     parts = {"member": member, "average": average, "optimiser": optimiser, "schedule": schedule}
     first_epoch = _restore(checkpoint, parts, rng) if checkpoint else 0
     start = saved = time.monotonic()
