@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from ase.build import bulk
-
 from ionraman.inference import evaluate_run
 from ionraman.trajectory import polarizability_store, trajectory_store
 
