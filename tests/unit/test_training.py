@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from ionraman import trust
 from ionraman.problems import ConfigError
 from ionraman.ranking import rank
-from ionraman.training import checks, sampling
+from ionraman.training import checks, evaluation, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.settings import Sample, Training, Validate, load_training
@@ -66,6 +66,24 @@ def test_the_loop_goes_on_until_every_error_meets_its_target():
     assert targets_met({"force": {"NaCl": row}}, limits)
     assert not targets_met({"force": {"NaCl": row | {"energy_rmse_meV_atom": 1e3}}}, limits)
     assert not targets_met({"force": {"NaCl": row}, "alpha": {}}, limits)
+
+
+def test_the_response_to_single_ions_is_judged_whole_and_in_parts():
+    """A model with the right anisotropic change and none of the isotropic one."""
+    shear, frames = np.array([[0, 0.3, 0], [0.3, 0, 0], [0, 0, 0]]), []
+    for ion, alpha in ((-1, 20 * np.eye(3)), (0, 20.4 * np.eye(3) + shear)):
+        atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True)
+        atoms.info |= {"material": "salt", "ion": ion, "alpha_A3": alpha.ravel()}
+        frames.append(atoms)
+
+    class Model:
+        @staticmethod
+        def predict(given):
+            return np.array([[[17 * np.eye(3) + (shear if atoms.info["ion"] >= 0 else 0)]] for atoms in given])
+
+    row = evaluation.ion_response(Model, frames)["salt"]
+    assert row["isotropic"] == pytest.approx(1) and row["anisotropic"] == pytest.approx(0, abs=1e-9)
+    assert row["relative_error"] == pytest.approx(0.4 * 3**0.5 / (0.48 + 0.18) ** 0.5) and row["ions"] == 1
 
 
 def test_farthest_points_spread_over_clusters():

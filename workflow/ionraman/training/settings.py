@@ -135,7 +135,11 @@ class Espresso(Group):
     )
     conv_thr: float = Field(1e-9, gt=0, description="pw.x: energy threshold of self-consistency, Ry")
     mixing_beta: float = Field(0.5, gt=0, le=1, description="pw.x: mixing")
-    tr2_ph: float = Field(1e-9, gt=0, description="ph.x: threshold of self-consistency")
+    tr2_ph: float = Field(
+        1e-10,
+        gt=0,
+        description="ph.x: threshold of self-consistency; 1e-9 leaves eps 0.005 to 0.009 off, too much where single ions are displaced",
+    )
     pw: str = Field("pw.x", min_length=1, description="command of pw.x, with mpirun where wanted")
     ph: str = Field("ph.x", min_length=1, description="command of ph.x")
     per_job: int = Field(1, ge=1, description="configurations of one job")

@@ -92,7 +92,10 @@ def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate
             ),
         ]
     for material, row in ions.items():
-        note = f"{row['ions']} single ions displaced in {row['atoms']} atoms"
+        note = (
+            f"{row['ions']} single ions displaced in {row['atoms']} atoms; isotropic part {row['isotropic']:.2f}, "
+            f"anisotropic {row['anisotropic']:.2f}"
+        )
         rows.append(
             limited("dalpha/dr", material, row["relative_error"], limits.ion_response, "relative", note)
         )
