@@ -85,18 +85,17 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
             continue
         alpha, _ = fits.labels_of([reference[0], *moved])
         predicted = model.predict([reference[0], *moved]).sum(axis=2).mean(axis=1)
-        label, own_response = alpha[1:] - alpha[0], predicted[1:] - predicted[0]
-        error = own_response - label
-        parts = zip(dielectric.isotropic_anisotropic(error), dielectric.isotropic_anisotropic(label), strict=True)
-        isotropic, anisotropic = (float(np.linalg.norm(wrong) / np.linalg.norm(right)) for wrong, right in parts)
-        table[material] = {
-            "ions": len(moved),
-            "atoms": len(moved[0]),
-            "relative_error": float(np.linalg.norm(error) / np.linalg.norm(label)),
-            "isotropic": isotropic,
-            "anisotropic": anisotropic,
-        }
+        counts = {"ions": len(moved), "atoms": len(moved[0])}
+        table[material] = counts | change_errors(predicted[1:] - predicted[0], alpha[1:] - alpha[0])
     return table
+
+
+def change_errors(predicted: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """|error| / |change| of changes of alpha, (changes, 3, 3) in A^3: of the tensors, of their isotropic and of their anisotropic parts."""
+    parts = zip(dielectric.isotropic_anisotropic(predicted - label), dielectric.isotropic_anisotropic(label), strict=True)
+    isotropic, anisotropic = (float(np.linalg.norm(wrong) / np.linalg.norm(right)) for wrong, right in parts)
+    whole = float(np.linalg.norm(predicted - label) / np.linalg.norm(label))
+    return {"relative_error": whole, "isotropic": isotropic, "anisotropic": anisotropic}
 
 
 def force_disagreement(frames: Sequence[Atoms], folders: Sequence[Path], device: str) -> np.ndarray:

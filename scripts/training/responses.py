@@ -1,0 +1,45 @@
+"""Compare the changes of alpha that a polarizability model predicts with first principles: single displaced ions, and pairs of cells.
+
+A pair is a hot cell with all ions displaced along one random direction, up and down: dalpha/dr along it by central difference.
+
+    python scripts/training/responses.py workflow/models/alpha-small
+"""
+
+import argparse
+from pathlib import Path
+
+import ase.io
+import mace  # noqa: F401  (before e3nn)
+from ionraman import polarizability
+from ionraman.training import evaluation, fits
+
+DATA = Path(__file__).parents[2] / "workflow/data"
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("model", type=Path, help="folder of a polarizability model")
+parser.add_argument("--ions", type=Path, default=DATA / "polarizability_ions.extxyz", help="info: ion, -1 for the undisplaced cell")
+parser.add_argument("--pairs", type=Path, default=DATA / "polarizability_pairs.extxyz", help="info: pair, side (up, down)")
+
+
+def words(row: dict) -> str:
+    """Errors of a row in words."""
+    parts = f"isotropic {row['isotropic']:.2f}, anisotropic {row['anisotropic']:.2f}"
+    return f"|error| / |change| {row['relative_error']:.2f} ({parts})"
+
+
+def main() -> None:
+    arguments = parser.parse_args()
+    model = polarizability.load(arguments.model)
+    for material, row in evaluation.ion_response(model, ase.io.read(arguments.ions, ":")).items():
+        print(f"{material}, {row['ions']} single ions in {row['atoms']} atoms: {words(row)}")
+    frames = {(atoms.info["pair"], atoms.info["side"]): atoms for atoms in ase.io.read(arguments.pairs, ":")}
+    for pair in dict.fromkeys(name for name, _ in frames):
+        both = [frames[pair, side] for side in ("up", "down")]
+        alpha, materials = fits.labels_of(both)
+        predicted = model.predict(both).sum(axis=2).mean(axis=1)
+        row = evaluation.change_errors(predicted[:1] - predicted[1:], alpha[:1] - alpha[1:])
+        print(f"{materials[0]}, {pair}, {len(both[0])} atoms along one direction: {words(row)}")
+
+
+if __name__ == "__main__":
+    main()
