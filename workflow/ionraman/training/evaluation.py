@@ -93,7 +93,8 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
 def change_errors(predicted: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """|error| / |change| of changes of alpha, (changes, 3, 3) in A^3: of the tensors, of their isotropic and of their anisotropic parts."""
     parts = zip(dielectric.isotropic_anisotropic(predicted - label), dielectric.isotropic_anisotropic(label), strict=True)
-    isotropic, anisotropic = (float(np.linalg.norm(wrong) / np.linalg.norm(right)) for wrong, right in parts)
+    # By symmetry a part may not change at all.
+    isotropic, anisotropic = (float(np.linalg.norm(wrong) / max(np.linalg.norm(right), 1e-9)) for wrong, right in parts)
     whole = float(np.linalg.norm(predicted - label) / np.linalg.norm(label))
     return {"relative_error": whole, "isotropic": isotropic, "anisotropic": anisotropic}
 
