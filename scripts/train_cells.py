@@ -8,7 +8,7 @@ parser = training_parser(__doc__)
 arguments = parser.parse_args()
 
 from ionraman.training.cells import CellInvalid, write_cells
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 try:
     write_cells(read_record(arguments.folder), arguments.root, arguments.folder / "cells")

@@ -11,7 +11,7 @@ arguments = parser.parse_args()
 import ase.io
 from ionraman.training import datasets
 from ionraman.training.labels import read_import, read_label
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 training = read_record(arguments.folder).training
 output = arguments.folder / f"g{arguments.generation}"

@@ -17,7 +17,7 @@ from ionraman import potentials
 from ionraman.training import evaluation, fits
 from ionraman.training import polarizability as dielectric
 from ionraman.training.export import export_force_field
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 torch.set_num_threads(compute["threads"])
 training = read_record(arguments.folder).training
@@ -67,8 +67,8 @@ for kind in training.kinds:
         dielectric.export(folder, modules, numbers, fits.architecture(training.alpha), standard, density, {})
         model = evaluation.ensemble(whole, training.alpha, device)
         report["errors"]["alpha"] = evaluation.alpha_errors(model, held, frames)
-        report["ions"] = evaluation.ion_response(
-            model, [atoms for atoms in frames if atoms.info["split"] == "ion"]
-        )
+        ions, modes = ([atoms for atoms in frames if atoms.info["split"] == split] for split in ("ion", "mode"))
+        report["ions"] = evaluation.ion_response(model, ions)
+        report["modes"] = evaluation.mode_response(model, modes)
         report["models"]["alpha"] = str(folder)
 write_json(output / "errors.json", report)

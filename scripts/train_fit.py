@@ -33,7 +33,7 @@ def main() -> None:
     from ionraman.training import fits
     from ionraman.training.forcefield import FitFailed
     from ionraman.training.polarizability import Unfinished
-    from ionraman.training.settings import read_record
+    from ionraman.training.record import read_record
 
     torch.set_num_threads(compute["threads"])
     record = read_record(arguments.folder)

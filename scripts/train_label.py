@@ -15,7 +15,7 @@ limit_threads(1)
 from ionraman.training.calculators import TeacherError
 from ionraman.training.espresso import ProgramFailed, ProgramMissing
 from ionraman.training.labels import make_labels
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 training = read_record(arguments.folder).training
 folder = arguments.folder / f"g{arguments.generation}" / arguments.material

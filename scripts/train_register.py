@@ -12,7 +12,7 @@ arguments = parser.parse_args()
 
 from ionraman.training import registry
 from ionraman.training.datasets import compositions
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 training = read_record(arguments.folder).training
 validation = read_json(arguments.folder / "validation.json")

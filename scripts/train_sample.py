@@ -15,7 +15,7 @@ import numpy as np
 from ionraman.training import sampling
 from ionraman.training.calculators import Served
 from ionraman.training.descriptors import mace_descriptors, pair_descriptors
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 from ionraman.training.validation import targets_met
 
 UNITS = {"force": "eV/A", "alpha": "A^3"}
@@ -36,7 +36,7 @@ if any(counts.values()):
     device = str(potentials.select_device(compute["device"]))
     models = previous.get("models", {})
     committee = models.get("force", [])
-    start = record.models.get(training.sample.start)
+    start = record.models["force"].get(training.sample.start)
     origin = training.digest("sample", "teacher", material=material)
     if committee or start:
         used = {"path": committee[0], "sha256": None} if committee else start
@@ -58,8 +58,8 @@ if any(counts.values()):
     if "alpha" in models and counts["alpha"] and frames:
         doubts["alpha"] = alpha_disagreement(frames, arguments.root / models["alpha"], device)
     own = training.material(material)
-    ions = own.ions_displaced + 1 if own.ions_displaced and not generation and counts["alpha"] else 0
-    chosen["alpha"] = sampling.choose(frames, counts["alpha"] - ions, describe, training.sample, doubts.get("alpha"))
+    displaced = own.displaced if not generation and counts["alpha"] else 0
+    chosen["alpha"] = sampling.choose(frames, counts["alpha"] - displaced, describe, training.sample, doubts.get("alpha"))
     if counts["force"]:
         extra = (
             [] if generation else sampling.rattled(cell, training.sample, calculator, material, generation)
@@ -72,8 +72,10 @@ if any(counts.values()):
         fitted = [of[id(atoms)] for atoms in chosen[kind] if atoms.info["split"] == "train"]
         mean = f"{np.mean(fitted):.3g}" if fitted else "none"
         print(f"{kind}: members disagree by {doubt.mean():.3g} {UNITS[kind]} in all frames, by {mean} in those to fit to")
-    if ions:
+    if displaced and own.ions_displaced:
         chosen["alpha"] += sampling.ions_displaced(cell, own.ions_displaced, training.sample, material)
+    if displaced and own.modes_displaced:
+        chosen["alpha"] += sampling.modes_displaced(cell, own.modes_displaced, training.sample, calculator, material)
 for kind, frames in chosen.items():
     for number, atoms in enumerate(frames):
         atoms.info |= {"number": number, "generation": generation}

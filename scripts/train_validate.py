@@ -1,4 +1,4 @@
-"""Checks of the models of a generation: held-out errors, labeller's crystals and phonons, stability. JSON and markdown."""
+"""Checks of the models of a generation: held-out errors, labeller's crystals and phonons, stability, spectra. JSON and markdown."""
 
 from arguments import limit_threads, read_json, settings, training_parser, write_json
 
@@ -12,9 +12,9 @@ limit_threads(compute["threads"])
 import ase.io
 import torch
 from ionraman import polarizability, potentials
-from ionraman.training import validation
+from ionraman.training import spectra, validation
 from ionraman.training.calculators import Served
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 torch.set_num_threads(compute["threads"])
 
@@ -23,36 +23,51 @@ def report(line: str) -> None:
     print(line, flush=True)
 
 
-training = read_record(arguments.folder).training
+record = read_record(arguments.folder)
+training = record.training
 errors = read_json(arguments.folder / f"g{arguments.generation}" / "errors.json")
 limits, device = training.validate_, str(potentials.select_device(compute["device"]))
-rows = validation.from_errors(errors["errors"], errors.get("ions", {}), limits)
+rows = validation.from_errors(errors["errors"], limits, errors.get("ions"), errors.get("modes"))
+cells = {material.name: ase.io.read(arguments.folder / "cells" / f"{material.name}.extxyz") for material in training.materials}
+potential = None
 if "force" in training.kinds:
     potential = potentials.load(errors["models"]["force"][0])
+elif start := record.models["force"].get(training.sample.start):
+    potential = potentials.load(arguments.root / start["path"], start["sha256"])
+if "force" in training.kinds:
     teacher = Served(training.teacher) if training.teacher and training.teacher.stress else None
-    for material in training.materials:
-        cell = ase.io.read(arguments.folder / "cells" / f"{material.name}.extxyz")
+    for name, cell in cells.items():
         if not set(cell.get_chemical_symbols()) <= set(potential.elements):
             continue
         if teacher:
             student = potential.calculator(device, "float64")
-            rows += validation.against_labeller(material.name, cell, student, teacher, limits, report)
+            rows += validation.against_labeller(name, cell, student, teacher, limits, report)
         else:
             note = "no teacher with a stress"
             rows.append(
                 validation.Check(
-                    "lattice constants", material.name, None, limits.lattice_percent, "%", None, note
+                    "lattice constants", name, None, limits.lattice_percent, "%", None, note
                 )
             )
         student = potential.calculator(device, compute["dtype"])
-        rows += validation.stability(material.name, cell, student, training.sample, limits, report)
+        rows += validation.stability(name, cell, student, training.sample, limits, report)
 if "alpha" in training.kinds:
     note = "rotation, permutation, translation, extensivity"
     try:
-        polarizability.load(errors["models"]["alpha"], device)
+        model = polarizability.load(errors["models"]["alpha"], device)
         rows.append(validation.Check("symmetries", "alpha", None, None, "", True, note))
     except polarizability.ModelError as error:
         rows.append(validation.Check("symmetries", "alpha", float("nan"), 0.0, "", False, str(error)))
+    else:
+        if limits.reference_alpha:
+            entry = record.models["alpha"][limits.reference_alpha]
+            reference = polarizability.load(arguments.root / entry["path"], device, entry["sha256"])
+            calculator = potential.calculator(device, compute["dtype"]) if potential else Served(training.teacher)
+            for name, cell in cells.items():
+                if set(cell.get_chemical_symbols()) <= set(model.elements):
+                    rows.append(
+                        spectra.against_reference(name, cell, calculator, model, reference, training.sample, limits, report)
+                    )
 reasons = validation.refused(rows)
 write_json(
     arguments.folder / "validation.json",

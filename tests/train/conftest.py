@@ -16,7 +16,7 @@ TRAINING = {
     "materials": [
         {
             "name": "NaCl2", "candidate": "NaCl", "max_atoms": 2, "min_image_A": 3.5, "force_labels": 48,
-            "alpha_labels": 8, "ions_displaced": 1,
+            "alpha_labels": 8, "ions_displaced": 1, "modes_displaced": 3,
         }
     ],
     # The shipped force field stands in for a teacher: it is fast, and the test is of the machinery.

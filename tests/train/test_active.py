@@ -19,7 +19,7 @@ def twice(request, tmp_path_factory, project_in):
     training["curve"] = {"shares": []}
     training["validate"] |= OUT_OF_REACH
     training["force"] |= {"members": 2, "epochs": 12}
-    training["materials"][0] |= {"force_labels": 24, "ions_displaced": 0}
+    training["materials"][0] |= {"force_labels": 24, "ions_displaced": 0, "modes_displaced": 0}
     kinds = {"force": (24, 8), "alpha": (8, 4)}
     if request.param == "alpha":
         training["teacher"], training["alpha"]["epochs"] = None, 10
@@ -58,7 +58,7 @@ def test_met_targets_end_the_loop(project_in, tmp_path):
     project = project_in(tmp_path)
     training = project.config["training"]
     training["teacher"], training["active"] = None, {"generations": 3, "alpha_labels": 4}
-    training["materials"][0] |= {"force_labels": 0, "ions_displaced": 0}
+    training["materials"][0] |= {"force_labels": 0, "ions_displaced": 0, "modes_displaced": 0}
     training["alpha"]["epochs"], training["curve"] = 4, {"shares": []}
     training["validate"] |= {"isotropic": 1000, "anisotropic": 1000, "intensity": 1e6}
     done = project.run()

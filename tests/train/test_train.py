@@ -15,7 +15,7 @@ import yaml
 from ionraman import polarizability, potentials, trust
 from ionraman.training.checks import random_turn
 from ionraman.training.labels import read_label, record_path
-from ionraman.training.settings import read_record
+from ionraman.training.record import read_record
 
 
 def test_models_are_registered_with_their_cards(trained):
@@ -38,7 +38,7 @@ def test_models_are_registered_with_their_cards(trained):
 
 def test_the_data_sets_hold_real_labels_split_by_trajectory(trained):
     project, _ = trained
-    for kind, count in (("force", 48), ("alpha", 10)):
+    for kind, count in (("force", 48), ("alpha", 16)):
         frames = ase.io.read(project.results / f"g0/{kind}.extxyz", ":")
         assert len(frames) == count
         runs = [(atoms.info["run"], atoms.info["split"]) for atoms in frames]
@@ -55,9 +55,13 @@ def test_the_validation_lists_every_check(trained):
     assert {row["name"] for row in report["checks"]} == {
         "force error", "energy error", "stress error", "polarizability, isotropic", "polarizability, anisotropic",
         "integrated Raman intensity", "dalpha/dr", "lattice constants", "Gamma phonons", "NVT at 300 K",
-        "NVE drift", "symmetries",
+        "NVE drift", "symmetries", "low-frequency intensity",
     }  # fmt: skip
-    assert all(row["passed"] for row in report["checks"])
+    made = [row for row in report["checks"] if row["name"] != "low-frequency intensity"]
+    assert all(row["passed"] for row in made)
+    # Every ion of rock salt is a centre of inversion: no mode at Gamma has a first-order line, and the labels must show none.
+    (row,) = (row for row in report["checks"] if row not in made)
+    assert row["value"] is None and row["passed"] is None and "3 Gamma modes" in row["note"] and "show no line" in row["note"]
 
 
 def test_the_learning_curve_is_a_table_and_a_figure(trained):
@@ -81,11 +85,16 @@ def test_narrow_limits_refuse_the_registration(trained):
     limits = project.config["training"]["validate"]
     before = dict(limits)
     limits |= {"isotropic": 1e-4, "nvt_ps": 0.05, "nve_ps": 0.1}
+    limits |= {"reference_alpha": "small", "reference_ps": 7, "reference_intensity": 1e-4}
     models = (project.folder / "config/models.yaml").read_text()
     done = project.run()
+    limits.clear()
     limits |= before
     assert done.returncode != 0
     assert "nacl is not registered" in done.stdout and "polarizability, isotropic of NaCl2" in done.stdout
+    (row,) = (row for row in json.loads((project.results / "validation.json").read_text())["checks"] if row["name"] == "I_low")
+    assert row["passed"] is False and 1e-4 < abs(row["value"]) < 50, "ten labels of two atoms against the model that ships"
+    assert "A^3 of small" in row["note"] and "16 atoms, 7 ps at 300 K" in row["note"] and f"I_low of NaCl2: {row['value']:.3g}" in done.stdout
     assert (project.folder / "config/models.yaml").read_text() == models
 
 

@@ -7,14 +7,16 @@ import pytest
 import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.geometry import find_mic
 from ionraman import trust
 from ionraman.problems import ConfigError
+from ionraman.raman import powder_spectrum, spectral_density
 from ionraman.ranking import rank
 from ionraman.training import checks, evaluation, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.settings import Sample, Training, Validate, load_training
-from ionraman.training.validation import targets_met
+from ionraman.training.validation import from_errors, targets_met
 from synthetic_campaign import campaign
 
 
@@ -84,6 +86,87 @@ def test_the_response_to_single_ions_is_judged_whole_and_in_parts():
     row = evaluation.ion_response(Model, frames)["salt"]
     assert row["isotropic"] == pytest.approx(1) and row["anisotropic"] == pytest.approx(0, abs=1e-9)
     assert row["relative_error"] == pytest.approx(0.4 * 3**0.5 / (0.48 + 0.18) ** 0.5) and row["ions"] == 1
+
+
+def test_cells_are_displaced_along_their_softest_modes():
+    cell = bulk("Cu", cubic=True, a=3.7)  # its minimum is at 3.59 A
+    cell[0].symbol = "Ag"
+    frames = sampling.modes_displaced(cell, 4, Sample(mode_displacement_A=0.04), EMT(), "CuAg")
+    assert len(frames) == 8 and {atoms.info["split"] for atoms in frames} == {"mode"}
+    wavenumbers = [atoms.info["wavenumber_cm"] for atoms in frames[::2]]
+    assert wavenumbers == sorted(wavenumbers) and wavenumbers[0] > 50, "the three translations are no modes"
+    directions = []
+    for up, down in zip(frames[::2], frames[1::2], strict=True):
+        assert up.cell.lengths().max() < 3.75 and up.info["coordinate"] == -down.info["coordinate"] > 0
+        apart, _ = find_mic(up.positions - down.positions, up.cell)
+        assert np.linalg.norm(apart, axis=1).max() == pytest.approx(0.08)
+        directions.append((apart * up.get_masses()[:, None] ** 0.5).ravel() / (2 * up.info["coordinate"]))
+        # Harmonic: the energies of both sides above the minimum are w^2 Q^2/2.
+        energies = []
+        for atoms in (up, down, middle(up, down)):
+            atoms.calc = EMT()
+            energies.append(atoms.get_potential_energy())
+        curvature = (energies[0] + energies[1] - 2 * energies[2]) / up.info["coordinate"] ** 2
+        assert curvature**0.5 * 521.4709 == pytest.approx(up.info["wavenumber_cm"], rel=0.03)
+    np.testing.assert_allclose(np.array(directions) @ np.transpose(directions), np.eye(4), atol=1e-6)
+    assert len(sampling.modes_displaced(cell, 99, Sample(), EMT(), "CuAg")) == 2 * 9
+
+
+def middle(up, down):
+    """The cell between two."""
+    atoms = up.copy()
+    atoms.positions -= find_mic(up.positions - down.positions, up.cell)[0] / 2
+    return atoms
+
+
+def mode_pair(change, *, wavenumber=80.0, coordinate=0.5, mode=3):
+    """Cells displaced along one mode whose labels differ by `change`."""
+    frames = []
+    for side in (1, -1):
+        atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True)
+        alpha = 20 * np.eye(3) + side * np.asarray(change) / 2
+        atoms.info |= {"material": "salt", "mode": mode, "wavenumber_cm": wavenumber, "coordinate": side * coordinate}
+        atoms.info["alpha_A3"] = alpha.ravel()
+        frames.append(atoms)
+    return frames
+
+
+def test_the_intensity_of_a_mode_is_that_of_its_spectrum():
+    """Against the spectral density of alpha(t) = alpha_0 + alpha' Q(t), Q(t) the oscillation with <Q^2> = kT/w^2."""
+    change = np.array([[0.3, 0.1, 0], [0.1, -0.2, 0.05], [0, 0.05, 0.1]])
+    up, down = mode_pair(change)
+    line = evaluation.mode_intensities(change[None], [up], 300.0)[0]
+    step_ps, frames = 0.02, 40_000
+    size = (2 * 8.617333e-5 * 300) ** 0.5 / (80.0 / 521.4709)
+    coordinate = size * np.cos(2 * np.pi * 0.0299792458 * 80.0 * step_ps * np.arange(frames))
+    alpha = 20 * np.eye(3) + change / (2 * up.info["coordinate"]) * coordinate[:, None, None]
+    density = spectral_density(alpha, step_ps, up.get_volume())
+    spectrum = powder_spectrum(density, 300.0)
+    near = np.abs(spectrum.wavenumber_cm - 80) < 15
+    step_cm = spectrum.wavenumber_cm[1] - spectrum.wavenumber_cm[0]
+    assert spectrum.intensity[near].sum() * step_cm == pytest.approx(line, rel=0.01)
+
+
+def test_the_modes_of_a_model_are_compared_with_the_labels():
+    change = np.diag([0.4, -0.1, 0.2])
+
+    class Model:
+        scale = 1.1
+
+        @classmethod
+        def predict(cls, given):
+            return np.array([[[17 * np.eye(3) + cls.scale * np.sign(atoms.info["coordinate"]) * change / 2]] for atoms in given])
+
+    frames = mode_pair(change) + mode_pair(change, wavenumber=95.0, mode=4)
+    row = evaluation.mode_response(Model, [*frames, *mode_pair(change, mode=7)[:1]])["salt"]
+    assert row["modes"] == 2 and row["wavenumber_cm"] == [80.0, 95.0], "a mode with one label only is none"
+    assert row["relative_error"] == pytest.approx(0.21) and row["tensor_error"] == pytest.approx(0.1)
+    limits = Validate(mode_intensity=0.2)
+    (check,) = from_errors({}, limits, modes={"salt": row})
+    assert check.passed is False and "2 Gamma modes of 80 to 95 cm^-1" in check.note
+    silent = evaluation.mode_response(Model, mode_pair(1e-3 * change))["salt"]
+    (check,) = from_errors({}, limits, modes={"salt": silent})
+    assert check.passed is None and check.value is None and "show no line" in check.note
 
 
 def test_farthest_points_spread_over_clusters():

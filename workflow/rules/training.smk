@@ -4,7 +4,7 @@
 
 import math
 
-from ionraman.training.settings import make_record as make_training, write_record as write_training
+from ionraman.training.record import make_record as make_training, write_record as write_training
 
 try:
     TRAINED = make_training(config, CAMPAIGN.settings, ROOT)

@@ -8,7 +8,8 @@ import ase.io
 from ase import Atoms
 
 from ionraman.structures import build
-from ionraman.training.settings import Material, Record
+from ionraman.training.record import Record
+from ionraman.training.settings import Material
 
 
 class CellInvalid(ValueError):

@@ -11,12 +11,18 @@ from ase import Atoms
 
 from ionraman import polarizability, potentials
 from ionraman.polarizability import PolarizabilityModel
+from ionraman.raman import POWDER, stokes_factor
 from ionraman.training import fits
 from ionraman.training import polarizability as dielectric
 from ionraman.training.settings import AlphaFit
+from ionraman.training.validation import WAVENUMBER
+from ionraman.units import KB_EV
 
 GPA = 160.2176634
 """1 eV/A^3 in GPa."""
+
+SILENT = 2e-4
+"""Change of the labels' tensors, over their size, below which displaced modes show no first-order line: what converged labels scatter by."""
 
 
 def force_errors(calculator, frames: Sequence[Atoms]) -> dict[str, dict]:
@@ -57,7 +63,7 @@ def alpha_errors(
     """
     if not held_out:
         return {}
-    thermal = [atoms for atoms in everything if atoms.info["split"] != "ion"]
+    thermal = [atoms for atoms in everything if atoms.info["split"] not in ("ion", "mode")]
     known, groups = fits.labels_of(thermal)
     alpha, materials = fits.labels_of(list(held_out))
     predicted = model.predict(list(held_out)).sum(axis=2).mean(axis=1)
@@ -88,6 +94,57 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
         counts = {"ions": len(moved), "atoms": len(moved[0])}
         table[material] = counts | change_errors(predicted[1:] - predicted[0], alpha[1:] - alpha[0])
     return table
+
+
+def mode_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[str, dict]:
+    """Per material with displaced Gamma modes: their first-order Raman intensities at 300 K from the labels and from the model.
+
+    Returns:
+        wavenumber_cm, label_A3, model_A3: lists over modes, intensities as in `mode_intensities`; relative_error of their sums,
+        None where the labels show no line (forbidden by symmetry); tensor_error: |error| / |change| of the tensors.
+    """
+    table = {}
+    for material in sorted({str(atoms.info["material"]) for atoms in frames}):
+        sides: dict[int, dict[bool, Atoms]] = {}
+        for atoms in frames:
+            if atoms.info["material"] == material:
+                sides.setdefault(int(atoms.info["mode"]), {})[atoms.info["coordinate"] > 0] = atoms
+        pairs = [pair for _, pair in sorted(sides.items()) if len(pair) == 2]
+        if not pairs:
+            continue
+        up, down = ([pair[side] for pair in pairs] for side in (True, False))
+        (above, _), (below, _) = fits.labels_of(up), fits.labels_of(down)
+        predicted = model.predict(up).sum(axis=2).mean(axis=1) - model.predict(down).sum(axis=2).mean(axis=1)
+        label = above - below
+        lines = [mode_intensities(change, up, 300.0) for change in (label, predicted)]
+        silent = np.linalg.norm(label) < SILENT * np.linalg.norm(above)
+        table[material] = {
+            "modes": len(pairs),
+            "wavenumber_cm": [float(atoms.info["wavenumber_cm"]) for atoms in up],
+            "label_A3": lines[0].tolist(),
+            "model_A3": lines[1].tolist(),
+            "relative_error": None if silent else float(lines[1].sum() / lines[0].sum() - 1),
+            "tensor_error": None if silent else change_errors(predicted, label)["relative_error"],
+        }
+    return table
+
+
+def mode_intensities(change: np.ndarray, up: Sequence[Atoms], temperature_K: float, laser_nm: float = 785.0) -> np.ndarray:
+    """(modes,) Stokes intensities of harmonic modes in a powder, A^3: the integral of I over the line (conventions, H1).
+
+    (1/2V) (kB T/w^2) (45 a'^2 + 7 gamma'^2)/45, times the factors of laser and temperature.
+
+    Args:
+        change: (modes, 3, 3) alpha(+Q) - alpha(-Q) in A^3; up: the cells at +Q, with info wavenumber_cm and coordinate.
+    """  # fmt: skip
+    coordinate = np.array([atoms.info["coordinate"] for atoms in up])
+    wavenumber = np.array([atoms.info["wavenumber_cm"] for atoms in up])
+    volume = np.array([atoms.get_volume() for atoms in up])
+    a, beta = dielectric.isotropic_anisotropic(change / (2 * coordinate[:, None, None]))
+    weight_a, weight_gamma = POWDER["unpolarised"]
+    size = (weight_a * a**2 + weight_gamma * 1.5 * (beta**2).sum(axis=(1, 2))) / 45
+    variance = KB_EV * temperature_K / (wavenumber / WAVENUMBER) ** 2
+    return stokes_factor(wavenumber, temperature_K, laser_nm) * variance * size / (2 * volume)
 
 
 def change_errors(predicted: np.ndarray, label: np.ndarray) -> dict[str, float]:

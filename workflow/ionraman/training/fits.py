@@ -17,7 +17,8 @@ from ase.data import atomic_numbers
 from ionraman import potentials
 from ionraman.training import forcefield
 from ionraman.training import polarizability as dielectric
-from ionraman.training.settings import AlphaFit, Record
+from ionraman.training.record import Record
+from ionraman.training.settings import AlphaFit
 from ionraman.trajectory import read_json, write_atomically, write_json
 
 
@@ -46,7 +47,7 @@ class Fit:
         frames = [atoms for atoms in frames if atoms.info["split"] in ("train", "valid")]
         if self.kind == "force":
             train, valid = forcefield.separate_valid(frames)
-            foundation = record.models.get(settings.foundation)
+            foundation = record.models["force"].get(settings.foundation)
             module = (
                 potentials.load(self.root / foundation["path"], foundation["sha256"]).module
                 if foundation

@@ -114,7 +114,7 @@ def _with_entry(text: str, kind: str, name: str, entry: list[str]) -> str:
 
 
 def _concerns(kind: str, row: dict) -> bool:
-    of_alpha = row["name"].startswith(("polarizability", "integrated", "dalpha", "symmetries", "alpha"))
+    of_alpha = row["name"].startswith(("polarizability", "I_low", "integrated", "low-frequency", "dalpha", "symmetries", "alpha"))
     return of_alpha == (kind == "alpha")
 
 

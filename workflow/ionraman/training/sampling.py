@@ -1,6 +1,6 @@
-"""Configurations to label: Langevin dynamics, rattled and strained cells, and cells with one ion displaced.
+"""Configurations to label: Langevin dynamics, rattled and strained cells, and cells displaced along one ion or one mode.
 
-Frames carry info: material, run (the trajectory), kind (md, rattle, ion), split (train, valid, test, ion), temperature_K,
+Frames carry info: material, run (the trajectory), kind (md, rattle, ion, mode), split (train, valid, test, ion, mode), temperature_K,
 and the forces of the model that made them (array `sample_forces`, eV/A). Splits are by trajectory, never by neighbouring
 frame; rattled cells are each their own run and go to fits only.
 """
@@ -20,10 +20,13 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ionraman.training.descriptors import farthest_points
 from ionraman.training.settings import Sample
-from ionraman.training.validation import relaxed
+from ionraman.training.validation import gamma_modes, relaxed
 
 FORCE_LIMIT_EV_A = 30.0
 """Frames with larger forces are no part of any trajectory worth learning; the trajectory ends there."""
+
+RIGID_CM = 10.0
+"""Below this wavenumber a mode at Gamma is a translation, or too soft for a harmonic intensity."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,25 @@ def ions_displaced(cell: Atoms, count: int, sample: Sample, material: str) -> li
         atoms.positions[ion] += sample.ion_displacement_A * direction / np.linalg.norm(direction)
         info = {"run": f"ion-{material}", "kind": "ion", "split": "ion", "ion": ion}
         frames.append(_frame(atoms, None, material, info))
+    return frames
+
+
+def modes_displaced(cell: Atoms, count: int, sample: Sample, calculator, material: str) -> list[Atoms]:
+    """The relaxed cell displaced up and down along its `count` lowest Gamma modes above `RIGID_CM`; fewer where it has fewer.
+
+    info: mode (its number), wavenumber_cm, coordinate (mass-weighted, A u^(1/2), signed). Imaginary modes have no harmonic
+    intensity and are left out.
+    """
+    base = next(iter(_minimum(cell, calculator)), cell)
+    wavenumbers, directions = gamma_modes(base, calculator)
+    frames = []
+    for mode in np.flatnonzero(wavenumbers > RIGID_CM)[:count]:
+        step = sample.mode_displacement_A / np.linalg.norm(directions[mode], axis=1).max()
+        for coordinate in (step, -step):
+            atoms = base.copy()
+            atoms.positions += coordinate * directions[mode]
+            info = {"mode": int(mode), "wavenumber_cm": float(wavenumbers[mode]), "coordinate": float(coordinate)}
+            frames.append(_frame(atoms, None, material, {"run": f"mode-{material}", "kind": "mode", "split": "mode"} | info))
     return frames
 
 

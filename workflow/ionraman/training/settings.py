@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from ionraman.candidates import read_table
-from ionraman.problems import ConfigError, choice, sentences
+from ionraman.problems import ConfigError, sentences
 from ionraman.settings import (
     Group,
     RelativePath,
     SafeName,
     Scalar,
     Seed,
-    Settings,
     Temperature,
-    load_models,
-    select_model,
 )
-from ionraman.trajectory import read_json, write_json
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -49,6 +42,16 @@ class Material(Group):
     ions_displaced: int = Field(
         0, ge=0, description="configurations with one ion displaced (always held out); at least 5 in 32 atoms"
     )
+    modes_displaced: int = Field(
+        0,
+        ge=0,
+        description="Gamma modes, those of lowest wavenumber, along which the relaxed cell is displaced up and down, two labels each (always held out)",
+    )
+
+    @property
+    def displaced(self) -> int:
+        """Polarizability labels of single ions (and the cell that they are compared with) and of modes."""
+        return (self.ions_displaced + 1 if self.ions_displaced else 0) + 2 * self.modes_displaced
 
 
 class Teacher(Group):
@@ -92,6 +95,9 @@ class Sample(Group):
     )
     strain: float = Field(0.02, ge=0, le=0.2, description="standard deviation of the strain of rattled cells")
     ion_displacement_A: float = Field(0.25, gt=0, le=2, description="displacement of single ions, A")
+    mode_displacement_A: float = Field(
+        0.05, gt=0, le=0.5, description="displacement of the atom that moves most in a Gamma mode, A"
+    )
     choice: Literal["diverse", "even"] = Field(
         "diverse",
         description="frames to label: the most diverse ones, or the same number from each trajectory, far apart in time",
@@ -270,6 +276,17 @@ class Validate(Group):
     ion_response: float = Field(
         0.3, gt=0, description="error of the change of alpha by one displaced ion, relative"
     )
+    mode_intensity: float = Field(
+        0.3, gt=0, description="error of the first-order Raman intensity at 300 K of the displaced modes together, relative"
+    )
+    reference_alpha: str | None = Field(
+        None,
+        description="larger polarizability model, a name in models.yaml, whose I_low along a trajectory the trained one must give; null: not checked",
+    )
+    reference_ps: float = Field(
+        20.0, ge=7, description="length of that trajectory at the lowest of nvt_temperatures_K, ps (7 ps resolve 50 cm^-1)"
+    )
+    reference_intensity: float = Field(0.3, gt=0, description="error of I_low against the larger model, relative")
 
 
 class Training(Group):
@@ -323,14 +340,13 @@ class Training(Group):
         return {material.name: material for material in self.materials}[name]
 
     def labels(self, kind: str, material: str, generation: int) -> int:
-        """Labels of a kind ('force' or 'alpha') that a round asks for, single-ion configurations included."""
+        """Labels of a kind ('force' or 'alpha') that a round asks for, cells displaced along ions and modes included."""
         if (self.teacher if kind == "force" else self.espresso) is None:
             return 0
         own = self.material(material)
         if generation:
             return getattr(self.active, f"{kind}_labels") if getattr(own, f"{kind}_labels") else 0
-        ions = own.ions_displaced + 1 if kind == "alpha" and own.ions_displaced else 0
-        return getattr(own, f"{kind}_labels") + ions
+        return getattr(own, f"{kind}_labels") + (own.displaced if kind == "alpha" else 0)
 
     def chunks(self, kind: str, material: str, generation: int) -> int:
         """Jobs that these labels are cut into."""
@@ -379,71 +395,3 @@ def load_training(config: dict[str, Any]) -> Training:
     if problems:
         raise ConfigError(problems)
     return training
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the programs of a training need to know: its settings, the rows that its materials name, and models in use.
-
-    candidates: structure (file relative to the project), mobile, carriers by name; models: path and sha256 of the force
-    fields that the settings name, by that name.
-    """
-
-    training: Training
-    candidates: dict[str, dict[str, str]]
-    models: dict[str, dict[str, str | None]]
-
-
-def make_record(config: dict[str, Any], settings: Settings, root: Path) -> Record:
-    """Check the block and everything that it names.
-
-    Raises:
-        ConfigError: all problems at once.
-    """
-    training, problems = load_training(config), []
-    rows, wrong = read_table(root / settings.candidates, settings.candidates, settings)
-    problems += wrong
-    by_name = {row.name: row for row in rows}
-    for material in training.materials:
-        if material.candidate not in by_name:
-            allowed = choice(list(by_name), material.candidate)
-            problems.append(
-                f"config, training.materials, {material.name}: found candidate {material.candidate!r}; allowed: {allowed}."
-            )
-    entries, models = load_models(root / settings.models.file, settings.models.file), {}
-    for key, name in (
-        ("sample.start", training.sample.start),
-        ("force.foundation", training.force.foundation),
-    ):
-        if name is not None:
-            entry, wrong = select_model(entries, "force", name, settings.models.file, root)
-            problems += [text.replace("models.force", f"training.{key}") for text in wrong]
-            if entry:
-                models[name] = {"path": entry.path, "sha256": entry.sha256}
-    if problems:
-        raise ConfigError(problems)
-    folder = PurePosixPath(settings.candidates).parent
-    named = {material.candidate for material in training.materials}
-    candidates = {
-        row.name: {"structure": str(folder / row.structure), "mobile": row.mobile, "carriers": row.carriers}
-        for row in rows
-        if row.name in named
-    }
-    return Record(training, candidates, models)
-
-
-def write_record(record: Record, path: Path) -> None:
-    """Write settings.json of a training; left alone where nothing changed."""
-    content = {
-        "training": record.training.model_dump(mode="json", by_alias=True),
-        "candidates": record.candidates,
-        "models": record.models,
-    }
-    if not path.exists() or read_json(path) != content:
-        write_json(path, content)
-
-
-def read_record(folder: Path) -> Record:
-    """The record of a training from its folder."""
-    content = read_json(folder / "settings.json")
-    return Record(Training.model_validate(content["training"]), content["candidates"], content["models"])

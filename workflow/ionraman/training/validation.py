@@ -49,8 +49,10 @@ def limited(name: str, material: str, value: float | None, limit: float, unit: s
     return Check(name, material, value, limit, unit, passed, note)
 
 
-def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate) -> list[Check]:
-    """Checks of the held-out errors (`evaluation.force_errors`, `alpha_errors`) and of single ions."""
+def from_errors(
+    errors: dict[str, dict], limits: Validate, ions: dict[str, dict] | None = None, modes: dict[str, dict] | None = None
+) -> list[Check]:
+    """Checks of the held-out errors (`evaluation.force_errors`, `alpha_errors`), of single ions and of modes (`ion_response`, `mode_response`)."""
     rows = []
     for material, row in errors.get("force", {}).items():
         frames = f"{row['frames']} held-out frames"
@@ -91,7 +93,7 @@ def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate
                 "integrated Raman intensity", material, row["intensity"], limits.intensity, "relative", frames
             ),
         ]
-    for material, row in ions.items():
+    for material, row in (ions or {}).items():
         note = (
             f"{row['ions']} single ions displaced in {row['atoms']} atoms; isotropic part {row['isotropic']:.2f}, "
             f"anisotropic {row['anisotropic']:.2f}"
@@ -99,6 +101,13 @@ def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate
         rows.append(
             limited("dalpha/dr", material, row["relative_error"], limits.ion_response, "relative", note)
         )
+    for material, row in (modes or {}).items():
+        note = f"first order, {row['modes']} Gamma modes of {row['wavenumber_cm'][0]:.0f} to {row['wavenumber_cm'][-1]:.0f} cm^-1"
+        if row["relative_error"] is None:
+            note += "; the labels show no line"
+        else:
+            note += f": {sum(row['model_A3']):.3g} against {sum(row['label_A3']):.3g} A^3; tensors {row['tensor_error']:.2f}"
+        rows.append(limited("low-frequency intensity", material, row["relative_error"], limits.mode_intensity, "relative", note))
     for kind, table in errors.items():
         if not table:
             rows.append(Check(f"{kind} errors", "all", None, None, "", False, "no frames were held out"))
@@ -107,7 +116,7 @@ def from_errors(errors: dict[str, dict], ions: dict[str, dict], limits: Validate
 
 def targets_met(errors: dict[str, dict[str, dict]], limits: Validate) -> bool:
     """Whether every held-out error of every material meets its target; False where nothing was held out."""
-    return all(errors.values()) and all(row.passed for row in from_errors(errors, {}, limits) if row.value is not None)
+    return all(errors.values()) and all(row.passed for row in from_errors(errors, limits) if row.value is not None)
 
 
 def relaxed(atoms: Atoms, calculator, fmax_eV_A: float = 0.005, steps: int = 500) -> Atoms:
@@ -118,8 +127,13 @@ def relaxed(atoms: Atoms, calculator, fmax_eV_A: float = 0.005, steps: int = 500
     return atoms
 
 
-def gamma_phonons(atoms: Atoms, calculator, step_A: float = 0.01) -> np.ndarray:
-    """Frequencies at Gamma of the cell, cm^-1, ascending, imaginary ones negative; by central differences of forces."""
+def gamma_modes(atoms: Atoms, calculator, step_A: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
+    """Modes at Gamma of the cell, by central differences of forces.
+
+    Returns:
+        Wavenumbers (3 atoms,) in cm^-1, ascending, imaginary ones negative, and for each mode the displacement of the atoms
+        (3 atoms, atoms, 3) in A at a mass-weighted coordinate of 1 A u^(1/2).
+    """
     trial = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     trial.calc = calculator
     count = len(trial)
@@ -132,9 +146,9 @@ def gamma_phonons(atoms: Atoms, calculator, step_A: float = 0.01) -> np.ndarray:
                 trial.positions[atom, axis] += sign * step_A
                 forces.append(trial.get_forces().ravel())
             hessian[3 * atom + axis] = (forces[1] - forces[0]) / (2 * step_A)
-    mass = np.repeat(atoms.get_masses(), 3) ** -0.5
-    values = np.linalg.eigvalsh((hessian + hessian.T) / 2 * mass[:, None] * mass[None, :])
-    return np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER
+    weight = np.repeat(atoms.get_masses(), 3) ** -0.5
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 * weight[:, None] * weight[None, :])
+    return np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER, (vectors.T * weight).reshape(-1, count, 3)
 
 
 def against_labeller(
@@ -148,7 +162,7 @@ def against_labeller(
     rows = [limited("lattice constants", material, worst, limits.lattice_percent, "%", note)]
     report(f"{material}: lattice constants {worst:+.2f} %")
     if len(cell) <= limits.phonon_max_atoms:
-        a, b = gamma_phonons(own, student), gamma_phonons(other, teacher)
+        a, b = gamma_modes(own, student)[0], gamma_modes(other, teacher)[0]
         error = float(np.sqrt(((a - b)[3:] ** 2).mean())) if len(a) > 3 else 0.0
         note = f"{len(a) - 3} modes, highest {a[-1]:.0f} against {b[-1]:.0f} cm^-1, lowest {a.min():.0f} against {b.min():.0f}"
         rows.append(limited("Gamma phonons", material, error, limits.phonon_rmse_cm, "cm^-1", note))
@@ -164,7 +178,7 @@ def stability(
 ) -> list[Check]:
     """NVT runs that must stay in the physical range, then NVE from the end of the coolest, whose energy must not drift."""
     rows, timestep = [], min(sample.timestep_fs, 0.5) if "H" in cell.symbols else sample.timestep_fs
-    start = _repeated(relaxed(cell, student), limits.run_atoms)
+    start = repeated(relaxed(cell, student), limits.run_atoms)
     coolest = None
     for temperature in sorted(limits.nvt_temperatures_K):
         atoms = start.copy()
@@ -178,7 +192,7 @@ def stability(
         while done < steps and not reason:
             engine.run(min(25, steps - done))
             done += min(25, steps - done)
-            reason = _unphysical(atoms, temperature)
+            reason = unphysical(atoms, temperature)
         name, note = f"NVT at {temperature:g} K", reason or f"{len(atoms)} atoms"
         reached = done * timestep / 1000
         rows.append(Check(name, material, reached, limits.nvt_ps, "ps reached", not reason, note))
@@ -228,7 +242,7 @@ def markdown(rows: Sequence[Check], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _repeated(atoms: Atoms, at_least: int) -> Atoms:
+def repeated(atoms: Atoms, at_least: int) -> Atoms:
     """Supercell of at least so many atoms, the shortest vector repeated first."""
     times = np.ones(3, int)
     while len(atoms) * times.prod() < at_least:
@@ -236,7 +250,7 @@ def _repeated(atoms: Atoms, at_least: int) -> Atoms:
     return atoms.repeat(times)
 
 
-def _unphysical(atoms: Atoms, target_K: float) -> str:
+def unphysical(atoms: Atoms, target_K: float) -> str:
     """Why a frame is outside the physical range (limits of `ionraman.guards`); empty if it is not."""
     temperature = atoms.get_temperature()
     if not np.isfinite(atoms.get_potential_energy()) or not np.isfinite(temperature):
