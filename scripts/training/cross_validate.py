@@ -35,6 +35,7 @@ parser.add_argument("--shares", type=float, nargs="*", default=[0.25, 0.5])
 parser.add_argument("--epochs", type=int, default=AlphaFit.model_fields["epochs"].default)
 parser.add_argument("--weight-decay", type=float, default=AlphaFit.model_fields["weight_decay"].default)
 parser.add_argument("--no-physical", action="store_true", help="networks alone")
+parser.add_argument("--no-networks", action="store_true", help="physical models alone")
 parser.add_argument("--jobs", type=int, default=1, help="fits at a time, one core each")
 
 TARGETS = {"isotropic": 0.15, "anisotropic": 0.20}
@@ -90,13 +91,18 @@ def fit(files: list[Path], out: Path, folds: int, fold: int, share: float, seed:
     alpha, materials = fits.labels_of(train)
     numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
     deviations = dielectric.thermal_deviation(alpha, materials)
-    standard = dielectric.Standard.of(train, alpha, deviations, settings.physical)
-    member = dielectric.fit_member(
-        train, alpha, deviations, numbers, fits.architecture(settings), standard, seed=seed, epochs=settings.epochs,
-        learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay,
-        checkpoint=out / f"{name}.checkpoint",
-    )  # fmt: skip
-    predicted = standard.model([member]).predict(frames).sum(axis=2)[:, 0]
+    unseen = dielectric.left_out(train, seed, settings.members)
+    standard = dielectric.Standard.of(train, alpha, deviations, settings, unseen)
+    networks = []
+    if settings.networks:
+        networks = [
+            dielectric.fit_member(
+                train, alpha, deviations, numbers, fits.architecture(settings), standard, seed=seed, epochs=settings.epochs,
+                learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay,
+                checkpoint=out / f"{name}.checkpoint",
+            )
+        ]  # fmt: skip
+    predicted = standard.model(networks).predict(frames).sum(axis=2)[:, 0]
     np.savez(out / f"{name}.npz", predicted=predicted, n=len(train))
     (out / f"{name}.checkpoint").unlink(missing_ok=True)
     return name
@@ -147,7 +153,8 @@ def needed(rows: pd.DataFrame, quantity: str, frames: dict[str, int]) -> str:
 def main() -> None:
     arguments = parser.parse_args()
     settings = AlphaFit(
-        epochs=arguments.epochs, weight_decay=arguments.weight_decay, physical=not arguments.no_physical
+        members=arguments.members, epochs=arguments.epochs, weight_decay=arguments.weight_decay,
+        physical=not arguments.no_physical, networks=not arguments.no_networks,
     )
     fitted = arguments.out / digest_of(arguments.labels, arguments.folds, settings)
     fitted.mkdir(parents=True, exist_ok=True)

@@ -57,12 +57,11 @@ def test_energy_forces_and_stress_are_those_of_mace(hidden, max_ell, first, repl
             np.testing.assert_allclose(value, reference, rtol=1e-6, atol=2e-9)
 
 
-def test_polarizability_is_that_of_mace(root, monkeypatch):
+def test_polarizability_is_that_of_mace(network_model, monkeypatch):
     atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True)
     atoms.rattle(0.1, seed=4)
-    lean = polarizability.load(root / "workflow/models/alpha-small")
     monkeypatch.setattr(polarizability, "fuse", lambda member: member)
-    plain = polarizability.load(root / "workflow/models/alpha-small")
-    assert isinstance(lean.members[0].interactions[0].conv_tp, ScalarConvolution)
-    assert not isinstance(plain.members[0].interactions[0].conv_tp, ScalarConvolution)
-    np.testing.assert_allclose(lean.predict([atoms]), plain.predict([atoms]), atol=2e-5)
+    plain = polarizability.load(network_model.path)
+    assert isinstance(network_model.networks[0].interactions[0].conv_tp, ScalarConvolution)
+    assert not isinstance(plain.networks[0].interactions[0].conv_tp, ScalarConvolution)
+    np.testing.assert_allclose(network_model.predict([atoms]), plain.predict([atoms]), atol=2e-5)

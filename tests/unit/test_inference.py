@@ -33,7 +33,7 @@ def run(tmp_path, alpha_model):
 def test_frames_replicas_and_species_are_in_place(run, alpha_model):
     alpha, metadata = polarizability_store(run).read()
     positions = trajectory_store(run).read("positions_A")[0]["positions_A"]
-    assert alpha["alpha_A3"].shape == (2, 5, len(alpha_model.members), 2, 3, 3)
+    assert alpha["alpha_A3"].shape == (2, 5, alpha_model.size, 2, 3, 3)
     assert metadata["species"] == ["Na", "Cl"]
     frame = ATOMS.copy()
     frame.positions = positions[1, 4]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase.build import bulk
 from ionraman import modelfile, polarizability, potentials
+from ionraman.bonds import BondModel
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
 from ionraman.training.evaluation import change_errors
@@ -53,9 +54,7 @@ def test_shipped_models_give_the_values_of_the_trained_ones(root, name):
         )
         np.testing.assert_allclose(atoms.get_forces(), reference["forces_eV_A"], atol=1e-6)
     else:
-        model = polarizability.load(folder)
-        for member in model.members:
-            member.double()
+        model = polarizability.load(folder).double()
         np.testing.assert_allclose(model.predict([atoms])[0].sum(axis=1), reference["alpha_A3"], atol=1e-6)
 
 
@@ -108,47 +107,55 @@ def test_a_missing_gpu_is_said_with_driver_and_build():
 # Polarizability
 
 
-def test_prediction_is_batch_independent_and_matches_the_mace_calculator(alpha_model, salt):
+@pytest.mark.parametrize("kind", ["shipped", "networks"])
+def test_prediction_is_batch_independent(kind, alpha_model, network_model, salt):
+    model = {"shipped": alpha_model, "networks": network_model}[kind]
     frames = [salt, salt.repeat((2, 1, 1)), salt]
-    together = alpha_model.predict(frames, batch_atoms=10_000)
-    alone = alpha_model.predict(frames, batch_atoms=1)
+    together = model.predict(frames, batch_atoms=10_000)
+    alone = model.predict(frames, batch_atoms=1)
     np.testing.assert_allclose(together, alone, atol=2e-4)
-    flat = alpha_model.predict_trajectory(
-        np.array([salt.positions] * 2), salt.cell.array, salt.get_chemical_symbols()
-    )
+    flat = model.predict_trajectory(np.array([salt.positions] * 2), salt.cell.array, salt.get_chemical_symbols())
     np.testing.assert_allclose(flat[1], together[0], atol=2e-4)
 
+
+def test_a_member_is_the_sum_of_its_physical_model_and_of_what_the_mace_calculator_gives(network_model, salt):
     from mace.calculators import MACECalculator
 
-    member = alpha_model.members[0]
-    calculator = MACECalculator(
-        models=[member], model_type="DipolePolarizabilityMACE", device="cpu", default_dtype="float32"
-    )
-    network = calculator.get_property("polarizability", salt)
-    constant = sum(alpha_model.means_A3[symbol] for symbol in salt.get_chemical_symbols()) * np.eye(3)
-    known = constant + alpha_model.physical.predict([salt])[0]
-    np.testing.assert_allclose(
-        together[0, 0].sum(axis=0),
-        known + alpha_model.scale_A3 * np.asarray(network).reshape(3, 3),
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    assert network_model.size == 2
+    total = network_model.predict([salt])[0].sum(axis=1)
+    constant = sum(network_model.means_A3[symbol] for symbol in salt.get_chemical_symbols()) * np.eye(3)
+    for member, network in enumerate(network_model.networks):
+        calculator = MACECalculator(
+            models=[network], model_type="DipolePolarizabilityMACE", device="cpu", default_dtype="float32"
+        )
+        tensor = np.asarray(calculator.get_property("polarizability", salt)).reshape(3, 3)
+        assert np.abs(tensor).max() > 1e-3
+        known = constant + network_model.physical.predict([salt])[0, member]
+        np.testing.assert_allclose(total[member], known + network_model.scale_A3 * tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_with_networks_and_models_of_different_number_is_refused(network_model, tmp_path):
+    shutil.copytree(network_model.path, tmp_path / "copy")
+    (tmp_path / "copy/member_1.safetensors").unlink()
+    with pytest.raises(ModelError, match="holds 1 networks and 2 physical models"):
+        polarizability.load(tmp_path / "copy")
 
 
 def test_species_parts_sum_to_a_symmetric_total(alpha_model, salt):
     alpha = alpha_model.predict([salt])
-    assert alpha.shape == (1, len(alpha_model.members), 2, 3, 3)
+    assert alpha.shape == (1, alpha_model.size, 2, 3, 3)
     total = alpha.sum(axis=2)
     np.testing.assert_allclose(total, np.swapaxes(total, -1, -2), atol=1e-4)
 
 
-@pytest.mark.parametrize("material", ["NaCl", "Na3PS4", "Na3SbS4"])
-def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material):
-    """dalpha/dr by central difference; cells with W and Na2S are worse, workflow/models/README.md says how much."""
+# Of Na3PS4, the isotropic part hardly changes along the direction, and is wrong.
+@pytest.mark.parametrize(("material", "limit"), [("NaCl", 0.3), ("Na3PS4", 0.6), ("Na3SbS4", 0.3), ("Na5PWS8", 0.4)])
+def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, limit):
+    """dalpha/dr by central difference; Na5SbWS8 and Na2S are worse, workflow/models/README.md says how much."""
     frames = ase.io.read(root / "workflow/data/polarizability_pairs.extxyz", ":")
     up, down = (atoms for atoms in frames if atoms.info["material"] == material)
     (label, _), predicted = labels_of([up, down]), alpha_model.predict([up, down]).sum(axis=2).mean(axis=1)
-    assert change_errors(predicted[:1] - predicted[1:], label[:1] - label[1:])["relative_error"] < 0.35
+    assert change_errors(predicted[:1] - predicted[1:], label[:1] - label[1:])["relative_error"] < limit
 
 
 def test_wrapping_atoms_changes_nothing(alpha_model, salt):
@@ -163,7 +170,7 @@ def test_an_element_that_is_not_covered_is_named(alpha_model):
         alpha_model.predict([bulk("KCl", "rocksalt", 6.3)])
 
 
-def test_a_model_that_is_not_equivariant_is_refused(root, tmp_path, monkeypatch):
+def test_a_network_that_is_not_equivariant_is_refused(network_model, monkeypatch):
     original = polarizability._atomic_tensors
 
     def skewed(member, data):
@@ -172,13 +179,26 @@ def test_a_model_that_is_not_equivariant_is_refused(root, tmp_path, monkeypatch)
 
     monkeypatch.setattr(polarizability, "_atomic_tensors", skewed)
     with pytest.raises(ModelError, match="check of rotation"):
+        polarizability.load(network_model.path)
+
+
+def test_a_physical_model_that_is_not_equivariant_is_refused(root, monkeypatch):
+    original = BondModel.atomic
+
+    def skewed(self, around):
+        tensors = original(self, around)
+        return torch.cat([1.01 * tensors[..., :1], tensors[..., 1:]], dim=-1)
+
+    monkeypatch.setattr(BondModel, "atomic", skewed)
+    with pytest.raises(ModelError, match="check of rotation"):
         polarizability.load(root / "workflow/models/alpha-small")
 
 
 def test_a_single_member_is_no_ensemble(root, tmp_path):
     folder = shutil.copytree(root / "workflow/models/alpha-small", tmp_path / "single")
-    for file in sorted(folder.glob("member_*.safetensors"))[1:]:
-        file.unlink()
+    record = json.loads((folder / "model.json").read_text())
+    del record["physical"]["parameters_A3"][1:]
+    (folder / "model.json").write_text(json.dumps(record))
     with pytest.raises(ModelError, match="at least two"):
         polarizability.load(folder)
 

@@ -15,6 +15,7 @@ from ionraman.modelfile import ModelError
 from ionraman.neighbours import pairs_within
 from ionraman.training import physical
 from ionraman.training import polarizability as dielectric
+from ionraman.training.settings import AlphaFit
 
 
 def disordered(seed: int = 1) -> Atoms:
@@ -26,7 +27,8 @@ def disordered(seed: int = 1) -> Atoms:
 
 
 def any_parameters(model: BondModel, seed: int) -> BondModel:
-    model.parameters = physical.prior(model) + np.random.default_rng(seed).normal(0, 0.1, len(model.columns))
+    sizes = np.where(np.arange(model.size) < len(model.columns), 0.1, 0.02)
+    model.parameters = (physical.prior(model) + sizes * np.random.default_rng(seed).normal(size=model.size))[None]
     return model
 
 
@@ -82,42 +84,43 @@ def test_fields_of_a_cell_and_of_its_supercell_agree():
 
 def test_a_lattice_of_points_follows_clausius_and_mossotti():
     lattice = Atoms("Cl", cell=10 * np.eye(3), pbc=True)  # far beyond the pair terms and the damping
-    model = BondModel(["Cl"], {}, set(), np.array([4.0]))
+    model = BondModel(["Cl"], {}, set(), np.array([[4.0]]))
     x = 4 * np.pi / 3 * 4.0 / 1000
-    np.testing.assert_allclose(model.predict([lattice])[0], 4.0 * (1 + x + x**2) * np.eye(3), atol=2e-4)
+    np.testing.assert_allclose(model.predict([lattice])[0, 0], 4.0 * (1 + x + x**2) * np.eye(3), atol=2e-4)
 
 
 def test_polarizability_turns_with_the_crystal_and_is_extensive():
     atoms = disordered()
     model = any_parameters(physical.terms_of([atoms]), 2)
-    reference = model.predict([atoms])[0]
+    reference = model.predict([atoms])[0, 0]
     assert np.abs(reference - np.trace(reference) / 3 * np.eye(3)).max() > 0.04
     rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
     turned = Atoms(atoms.numbers, atoms.positions @ rotation.T, cell=atoms.cell.array @ rotation.T, pbc=True)
-    np.testing.assert_allclose(model.predict([turned])[0], rotation @ reference @ rotation.T, atol=1e-6)
-    np.testing.assert_allclose(model.predict([atoms.repeat((1, 2, 1))])[0], 2 * reference, atol=1e-5)
+    np.testing.assert_allclose(model.predict([turned])[0, 0], rotation @ reference @ rotation.T, atol=1e-6)
+    np.testing.assert_allclose(model.predict([atoms.repeat((1, 2, 1))])[0, 0], 2 * reference, atol=1e-5)
     np.testing.assert_allclose(reference, reference.T, atol=1e-9)
 
 
 def test_what_is_fitted_is_what_runs_and_its_slopes_are_those_of_finite_differences():
     frames = [disordered(1), disordered(2).repeat((1, 1, 2)), disordered(3)]
     model = any_parameters(physical.terms_of(frames), 5)
-    predicted = model.predict(frames)
+    assert model.products, "densities of Na and Cl around Cl"
+    predicted, (parameters,) = model.predict(frames)[:, 0], model.parameters
     for design in physical.designs(model, frames):
-        value, slopes = physical.evaluate(model.parameters, design, slopes=True)
+        value, slopes = physical.evaluate(parameters, design, slopes=True)
         np.testing.assert_allclose(value, predicted[design.frames], atol=1e-9)
-        for k in range(len(model.parameters)):
-            step = 1e-4 * (np.arange(len(model.parameters)) == k)
-            up, down = (physical.evaluate(model.parameters + sign * step, design)[0] for sign in (1, -1))
+        for k in range(len(parameters)):
+            step = 1e-4 * (np.arange(len(parameters)) == k)
+            up, down = (physical.evaluate(parameters + sign * step, design)[0] for sign in (1, -1))
             np.testing.assert_allclose(slopes[:, k], (up - down) / 2e-4, atol=1e-5)
 
 
 def test_a_fit_predicts_frames_that_it_did_not_see():
-    frames = [disordered(seed) for seed in range(10)]
-    alpha = any_parameters(physical.terms_of(frames), 6).predict(frames)
-    fitted = physical.fit(frames[:8], alpha[:8], deviations(8), ridge=1e-8)
+    frames = [disordered(seed) for seed in range(24)]
+    alpha = any_parameters(physical.terms_of(frames), 6).predict(frames)[:, 0]
+    fitted = physical.fit(frames[:20], alpha[:20], deviations(20), ridge=1e-8)
     spread = np.sqrt(((alpha - alpha.mean(axis=0)) ** 2).mean())
-    assert np.sqrt(((fitted.predict(frames[8:]) - alpha[8:]) ** 2).mean()) < 0.25 * spread
+    assert np.sqrt(((fitted.predict(frames[20:])[:, 0] - alpha[20:]) ** 2).mean()) < 0.1 * spread
 
 
 def test_bonds_of_real_cells_are_those_of_the_chemist(root):
@@ -130,7 +133,7 @@ def test_bonds_of_real_cells_are_those_of_the_chemist(root):
 def test_frames_without_an_anion_say_nothing_and_spoil_nothing():
     hydride = bulk("NaH", "rocksalt", 4.9, cubic=True)
     frames = [disordered(1), hydride, disordered(2), disordered(3)]
-    alpha = any_parameters(physical.terms_of(frames), 8).predict(frames)
+    alpha = any_parameters(physical.terms_of(frames), 8).predict(frames)[:, 0]
     assert not alpha[1].any()
     assert not physical.fit(frames, alpha, deviations(4)).predict(frames)[1].any()
     assert not physical.fit([hydride] * 4, np.ones((4, 3, 3)), deviations(4)).predict([hydride]).any()
@@ -153,16 +156,42 @@ def test_a_model_of_another_form_is_refused():
         BondModel.from_record(record | {"form": 0})
 
 
-def test_an_ensemble_adds_networks_to_the_model_and_books_both_on_their_species(tmp_path):
+def test_sets_of_parameters_are_models_of_their_own():
+    frames = [disordered(seed) for seed in range(2)]
+    one, two = (any_parameters(physical.terms_of(frames), seed) for seed in (1, 2))
+    both = dataclasses.replace(one, parameters=np.concatenate([one.parameters, two.parameters]))
+    np.testing.assert_allclose(both.predict(frames), np.concatenate([one.predict(frames), two.predict(frames)], axis=1), atol=1e-12)
+
+
+def test_each_trajectory_is_unseen_by_one_member():
+    frames = []
+    for material, run in [("salt", f"s{k}") for k in range(7)] + [("sulfide", f"x{k}") for k in range(3)] + [("lone", "l")]:
+        for _ in range(2):
+            frames.append(disordered())
+            frames[-1].info |= {"material": material, "run": run}
+    unseen = np.array([dielectric.left_out(frames, member, 3) for member in range(3)])
+    assert (unseen[:, :20].sum(axis=0) == 1).all() and not unseen[:, 20:].any(), "nothing is left out of one trajectory"
+    assert (unseen[:, ::2] == unseen[:, 1::2]).all(), "never one frame of a trajectory"
+    for own in (slice(0, 14), slice(14, 20)):
+        assert unseen[:, own].any(axis=1).all(), "every member misses some of every material"
+    assert not dielectric.left_out(frames, 0, 1).any()
+
+
+def test_an_ensemble_adds_networks_to_the_models_and_books_both_on_their_species(tmp_path):
     frames = [disordered(seed) for seed in range(6)]
-    alpha = any_parameters(physical.terms_of(frames), 7).predict(frames)
-    standard = dielectric.Standard.of(frames, alpha, deviations(6), physical=True)
+    for number, atoms in enumerate(frames):
+        atoms.info |= {"material": "salt", "run": str(number)}
+    alpha = any_parameters(physical.terms_of(frames), 7).predict(frames)[:, 0]
+    parts = [dielectric.Standard.of(frames, alpha, deviations(6), AlphaFit(), dielectric.left_out(frames, k, 2)) for k in range(2)]
+    standard = dielectric.Standard.joined(parts)
     shape = dielectric.Architecture(channels=2, r_max=4.0, radial=4)
     members = [shape.member([11, 17], 0.04) for _ in range(2)]
     ensemble = standard.model(members)
     networks = dataclasses.replace(ensemble, physical=None)
     both, rest = (model.predict(frames, batch_atoms=20) for model in (ensemble, networks))
-    np.testing.assert_allclose((both - rest)[:, 0].sum(axis=1), standard.physical.predict(frames), atol=2e-5)
+    below = standard.physical.predict(frames)
+    assert np.abs(below[:, 0] - below[:, 1]).max() > 1e-3, "fitted to different trajectories"
+    np.testing.assert_allclose((both - rest).sum(axis=2), below, atol=2e-5)
     np.testing.assert_allclose(both[:, :, 0], rest[:, :, 0], atol=1e-6)  # Na: nothing of the model
 
     dielectric.export(tmp_path / "model", members, [11, 17], shape, standard, 0.04, {})

@@ -1,13 +1,14 @@
 """Physical model of the polarizability of ionic crystals: anions with bond polarizabilities in one another's dipole fields.
 
 Only anions are polarizable (with pseudopotentials that freeze the cations' cores, and nearly so in any case). The
-polarizability of anion i depends on its neighbours j (bond polarizability model),
+polarizability of anion i depends on its neighbours j one by one (bond polarizability model) and two by two,
 
-    alpha_i = a_Z 1 + sum_j sum_k phi_k(r_ij) [f_k 1 + h_k (r r^T / r^2 - 1/3)],
+    alpha_i = a_Z 1 + sum_j sum_k phi_k(r_ij) [f_k 1 + h_k (u u^T - 1/3)] + products,    u = r/r,
 
-and each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
+where the products (`PRODUCTS`) are those of the densities rho = sum_j psi(r_ij), v = sum_j psi(r_ij) u and q = sum_j psi(r_ij) (u u^T - 1/3) of
+one species of neighbour with those of the same or another, psi some of the phi. And each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
 e_i = E + sum_j T_ij alpha_j e_j, up to second order in T (dipole-induced dipole), with T of `ionraman.dipoles`. The parameters
-a, f and h are fitted by `ionraman.training.physical`; networks learn what is left.
+a, f, h and those of the products are fitted by `ionraman.training.physical`; networks learn what is left.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ REACH_A = 6.0
 ORDER = 2
 """Highest power of T; the closed form diverges where a fit makes an anion too soft."""
 
-FORM = 1
+PRODUCTS = {
+    ("rho", "rho"): "nx,nx->n",
+    ("v", "v"): "nxa,nxa->n",
+    ("rho", "q"): "nx,nxab->nab",
+    ("v", "v", "traceless"): "nxa,nxb->nab",
+}
+"""Factors of a product and its sum over densities x at sites n; products of q were worse in cross-validation."""
+
+FORM = 2
 """Version of the functions, cutoffs, damping and orders, which a model file relies on; raised when one of them changes."""
 
 Pair = tuple[str, str]
@@ -42,22 +51,66 @@ class BondModel:
     """Terms and parameters.
 
     pairs: (anion, neighbour) to the length in A that its functions are centred at; bonded: those that are covalent bonds;
-    parameters: in the order of `columns`, in units of A^3.
+    parameters: (sets, parameters) in the order of `columns` and `products`, in A^3; several sets are members of an ensemble.
     """
 
     anions: list[str]
     pairs: dict[Pair, float]
     bonded: set[Pair]
-    parameters: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    parameters: np.ndarray = field(default_factory=lambda: np.zeros((1, 0)))
+
+    @cached_property
+    def places(self) -> dict[Pair, slice]:
+        """Where the functions of each pair stand among those of all pairs."""
+        found, start = {}, 0
+        for pair in self.pairs:
+            stop = start + len(self.functions(pair, torch.ones(1)))
+            found[pair], start = slice(start, stop), stop
+        return found
 
     @cached_property
     def columns(self) -> list[tuple[str, tuple[str, ...], int]]:
-        """Kind ('a', 'f', 'h'), species and number of the function of each parameter."""
-        names = [("a", (anion,), 0) for anion in self.anions]
-        for pair in self.pairs:
-            count = len(self.functions(pair, torch.ones(1)))
-            names += [(kind, pair, k) for kind in "fh" for k in range(count)]
+        """Kind ('a', 'f', 'h'), species and number of the function (of all, -1 for a) of each parameter but those of the products."""
+        names = [("a", (anion,), -1) for anion in self.anions]
+        for pair, place in self.places.items():
+            names += [(kind, pair, k) for kind in "fh" for k in range(place.start, place.stop)]
         return names
+
+    @cached_property
+    def products(self) -> list[tuple[tuple[str, ...], int, int]]:
+        """Kind (of `PRODUCTS`) and both functions psi, of one anion, of each of the other parameters.
+
+        psi: the first two functions of a bond, the last one of other pairs.
+        """
+        densities = []
+        for pair, place in self.places.items():
+            used = range(place.start, place.start + 2) if pair in self.bonded else range(place.stop - 1, place.stop)
+            densities += [(pair[0], k) for k in used]
+        return [
+            (kind, x, y)
+            for first, x in densities
+            for second, y in densities
+            if first == second
+            for kind in PRODUCTS
+            if x <= y or kind == ("rho", "q")
+        ]
+
+    @cached_property
+    def layout(self) -> dict[tuple[str, ...], tuple[torch.Tensor, ...]]:
+        """Of ('f',), ('h',) and each kind of product: numbers of its parameters, and of the functions that they weigh (x, or x and y)."""
+        rows: dict[tuple[str, ...], list] = {kind: [] for kind in (("f",), ("h",), *PRODUCTS)}
+        for number, (kind, _, k) in enumerate(self.columns):
+            if kind != "a":
+                rows[kind,].append((number, k))
+        for number, (kind, x, y) in enumerate(self.products, len(self.columns)):
+            rows[kind].append((number, x, y))
+        width = {kind: 2 if len(kind) == 1 else 3 for kind in rows}
+        return {kind: tuple(torch.tensor(row, dtype=torch.long).reshape(-1, width[kind]).T) for kind, row in rows.items()}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return len(self.columns) + len(self.products)
 
     def functions(self, pair: Pair, distance_A: torch.Tensor) -> list[torch.Tensor]:
         """phi_k of a pair: up to the square of the stretch of a bond, exponentials of other pairs; all end smoothly."""
@@ -67,7 +120,7 @@ class BondModel:
             stretch = distance_A - length
             return [window, window * stretch, window * stretch**2]
         window = (1 - (distance_A / REACH_A) ** 2).clamp(min=0) ** 2
-        decays = (0.5,) if pair[1] in ANIONS else (0.35, 0.8)
+        decays = (0.5, 0.8) if pair[1] in ANIONS else (0.35, 0.8)
         return [torch.exp(-(distance_A - length) / decay) * window for decay in decays]
 
     def surroundings(
@@ -99,16 +152,17 @@ class BondModel:
         return Surroundings(self, kind, sites, place[pairs[0]], kind[sites][place[pairs[0]]], kind[pairs[1]], vectors, distance, fields)
 
     def atomic(self, around: Surroundings) -> torch.Tensor:
-        """(atoms, 3, 3) in A^3: contributions of the anions, symmetric; zero for all other atoms."""
+        """(sets, atoms, 3, 3) in A^3: contributions of the anions, symmetric; zero for all other atoms."""
         alpha = around.weighted(self.parameters)
-        driving = torch.eye(3, dtype=alpha.dtype, device=alpha.device).expand(len(alpha), 3, 3)
-        total = driving
+        sets, sites = alpha.shape[:2]
+        total = driving = torch.eye(3, dtype=alpha.dtype, device=alpha.device).expand(sets, sites, 3, 3)
         for _ in range(ORDER):
-            driving = around.fields.of(alpha @ driving)
+            dipoles = (alpha @ driving).permute(1, 2, 0, 3).reshape(sites, 3, 3 * sets)
+            driving = around.fields.of(dipoles).reshape(sites, 3, sets, 3).permute(2, 0, 1, 3)
             total = total + driving
         tensor = alpha @ total
-        result = torch.zeros(len(around.kinds), 3, 3, dtype=alpha.dtype, device=alpha.device)
-        result[around.sites] = (tensor + tensor.transpose(1, 2)) / 2
+        result = alpha.new_zeros(sets, len(around.kinds), 3, 3)
+        result[:, around.sites] = (tensor + tensor.transpose(2, 3)) / 2
         return result
 
     def around(self, frames: Sequence[Atoms]) -> Surroundings:
@@ -121,8 +175,9 @@ class BondModel:
         return self.surroundings(positions, numbers, graph, cells, pairs, positions[pairs[1]] - positions[pairs[0]] + shifts)
 
     def predict(self, frames: Sequence[Atoms]) -> np.ndarray:
-        """Polarizabilities (frames, 3, 3) in A^3."""
-        return np.array([self.atomic(self.around([atoms])).sum(dim=0).numpy() for atoms in frames]).reshape(-1, 3, 3)
+        """Polarizabilities (frames, sets, 3, 3) in A^3."""
+        found = [self.atomic(self.around([atoms])).sum(dim=1).numpy() for atoms in frames]
+        return np.array(found).reshape(-1, len(self.parameters), 3, 3)
 
     def record(self) -> dict:
         """As JSON, for a model file."""
@@ -167,34 +222,65 @@ class Surroundings:
     distance_A: torch.Tensor
     fields: DipoleFields
 
-    def terms(self):
-        """(column, sites, tensors): what one of the columns' functions gives to which sites, (n, 3, 3) each."""
-        unit = torch.eye(3, dtype=self.vectors_A.dtype, device=self.vectors_A.device)
-        for number, (kind, species, k) in enumerate(self.model.columns):
-            own = chemical_symbols.index(species[0])
-            if kind == "a":
-                chosen = torch.nonzero(self.kinds[self.sites] == own)[:, 0]
-                yield number, chosen, unit.expand(len(chosen), 3, 3)
-                continue
-            if kind == "f" and k == 0:
-                chosen = torch.nonzero((self.own == own) & (self.other == chemical_symbols.index(species[1])))[:, 0]
-                distance, vectors = self.distance_A[chosen], self.vectors_A[chosen]
-                values = self.model.functions(species, distance)
-                axis = vectors / distance[:, None]
-                shapes = {"f": unit.expand(len(chosen), 3, 3), "h": axis[:, :, None] * axis[:, None, :] - unit / 3}
-            yield number, self.site[chosen], values[k][:, None, None] * shapes[kind]
+    @cached_property
+    def sums(self) -> dict[str, torch.Tensor]:
+        """rho (sites, functions), v (sites, functions, 3) and q (sites, functions, 3, 3) of all functions of the model."""
+        count = sum(place.stop - place.start for place in self.model.places.values())
+        shapes = {"rho": (), "v": (3,), "q": (3, 3)}
+        found = {name: self.vectors_A.new_zeros(len(self.sites), count, *shape) for name, shape in shapes.items()}
+        for pair, place in self.model.places.items():
+            own, other = (chemical_symbols.index(symbol) for symbol in pair)
+            chosen = torch.nonzero((self.own == own) & (self.other == other))[:, 0]
+            distance, site = self.distance_A[chosen], self.site[chosen]
+            axis = self.vectors_A[chosen] / distance[:, None]
+            values = torch.stack(self.model.functions(pair, distance), dim=1)
+            dyad = axis[:, :, None] * axis[:, None, :] - self._unit / 3
+            for name, shape in (("rho", None), ("v", axis[:, None]), ("q", dyad[:, None])):
+                part = values if shape is None else values.reshape(*values.shape, *(1,) * (shape.ndim - 2)) * shape
+                found[name][:, place] = torch.zeros_like(found[name][:, place]).index_add(0, site, part)
+        return found
 
     def weighted(self, parameters: np.ndarray) -> torch.Tensor:
-        """Polarizabilities (sites, 3, 3) in A^3 of the anions without the fields of the others."""
-        alpha = torch.zeros(len(self.sites), 3, 3, dtype=self.vectors_A.dtype, device=self.vectors_A.device)
-        for number, sites, tensors in self.terms():
-            alpha.index_add_(0, sites, float(parameters[number]) * tensors)
+        """Polarizabilities (sets, sites, 3, 3) in A^3 of the anions without the fields of the others, for parameters (sets, parameters)."""
+        values = torch.as_tensor(parameters, dtype=self.vectors_A.dtype, device=self.vectors_A.device)
+        count = self.sums["rho"].shape[1]
+        weights = {}
+        for kind, (numbers, *places) in self.model.layout.items():
+            weights[kind] = values.new_zeros(len(values), *len(places) * (count,))
+            weights[kind][:, *places] = values[:, numbers]
+        size = weights["f",] @ self.sums["rho"].T
+        for number, anion in enumerate(self.model.anions):
+            size = size + values[:, number, None] * self._are(anion)
+        alpha = size[..., None, None] * self._unit + torch.einsum("mk,nkab->mnab", weights["h",], self.sums["q"])
+        for kind in PRODUCTS:
+            left, right = (self.sums[name] for name in kind[:2])
+            for member, weight in zip(alpha, weights[kind], strict=True):
+                member += self._product(kind, torch.einsum("nx...,xy->ny...", left, weight), right)
         return alpha
 
     def basis(self) -> torch.Tensor:
         """(parameters, sites, 3, 3): their derivatives."""
-        shape = (len(self.model.columns), len(self.sites), 3, 3)
-        basis = torch.zeros(shape, dtype=self.vectors_A.dtype, device=self.vectors_A.device)
-        for number, sites, tensors in self.terms():
-            basis[number].index_add_(0, sites, tensors)
+        basis = self.vectors_A.new_zeros(self.model.size, len(self.sites), 3, 3)
+        for number, (kind, species, k) in enumerate(self.model.columns):
+            size = self._are(species[0]) if kind == "a" else self.sums["rho"][:, k]
+            basis[number] = self.sums["q"][:, k] if kind == "h" else size[:, None, None] * self._unit
+        for number, (kind, x, y) in enumerate(self.model.products, len(self.model.columns)):
+            left, right = (self.sums[name] for name in kind[:2])
+            basis[number] = self._product(kind, left[:, x : x + 1], right[:, y : y + 1])
         return basis
+
+    def _are(self, anion: str) -> torch.Tensor:
+        """(sites,) 1 where a site is of this species."""
+        return (self.kinds[self.sites] == chemical_symbols.index(anion)).to(self.vectors_A.dtype)
+
+    @cached_property
+    def _unit(self) -> torch.Tensor:
+        return torch.eye(3, dtype=self.vectors_A.dtype, device=self.vectors_A.device)
+
+    def _product(self, kind: tuple[str, ...], left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(sites, 3, 3): the product, summed over densities that stand in both at the same place; symmetric and traceless or isotropic."""
+        value = torch.einsum(PRODUCTS[kind], left, right)
+        if value.ndim == 1:
+            return value[:, None, None] * self._unit
+        value = (value + value.transpose(1, 2)) / 2
+        return value - value.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None] * self._unit

@@ -77,7 +77,7 @@ def evaluate_run(
         "status": "complete",
         "reason": "",
         "frames": alpha.frames(),
-        "models": len(model.members),
+        "models": model.size,
         "frames_computed": computed,
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -1,7 +1,7 @@
 """Model folders: weights as safetensors, the constructor's arguments as JSON, nothing pickled.
 
 A folder holds `model.json` (class name, arguments, elements, standardisation of labels: what decides the values), one
-`member_<k>.safetensors` per member, and `card.json` (data, errors, licence: what may be edited without changing the model). The module is rebuilt by calling the MACE class with the stored arguments and loading
+`member_<k>.safetensors` per network (none where a physical model stands alone), and `card.json` (data, errors, licence: what may be edited without changing the model). The module is rebuilt by calling the MACE class with the stored arguments and loading
 the weights, so that reading a model runs no code from the file.
 """
 
@@ -64,9 +64,9 @@ def decode_arguments(encoded: dict[str, Any]) -> dict[str, Any]:
 
 
 def save(
-    folder: Path | str, arguments: dict[str, Any], members: list[torch.nn.Module], decisive: dict, card: dict
+    folder: Path | str, name: str, arguments: dict[str, Any], members: list[torch.nn.Module], decisive: dict, card: dict
 ) -> None:
-    """Write the members, all of one class and built with the same `arguments`.
+    """Write the members, all of the class `name` (of `CLASSES`) and built with the same `arguments`; none: no network.
 
     decisive goes to model.json with the arguments (kind, elements, standardisation); card to card.json.
     """
@@ -77,10 +77,11 @@ def save(
     for number, member in enumerate(members):
         state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
         (folder / f"member_{number}.safetensors").write_bytes(serialise(state))
+    dtype = next(members[0].parameters()).dtype if members else torch.float32
     record = {
-        "class": type(members[0]).__name__,
-        "dtype": str(next(members[0].parameters()).dtype).removeprefix("torch."),
-        "arguments": encode_arguments(arguments),
+        "class": name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "arguments": encode_arguments(arguments) if members else {},
         **decisive,
     }
     (folder / "model.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -103,7 +104,7 @@ def load(folder: Path | str) -> tuple[list[torch.nn.Module], dict]:
     except json.JSONDecodeError as error:
         raise ModelError(f"{folder / 'model.json'} is not valid JSON ({error}).") from error
     files = sorted(folder.glob("member_*.safetensors"))
-    if not files:
+    if not files and "physical" not in record:
         raise ModelError(f"{folder} holds no member_<k>.safetensors.")
     default = torch.get_default_dtype()
     members = []

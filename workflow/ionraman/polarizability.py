@@ -1,8 +1,8 @@
-"""Polarizability of periodic cells from an ensemble of MACE dielectric models, in batches and resolved by species.
+"""Polarizability of periodic cells from an ensemble of physical models, MACE dielectric models, or both, in batches and resolved by species.
 
 alpha = V/(4 pi) (eps_inf - 1), symmetric, in A^3 (conventions). A model folder stores, beside the weights of its members,
 how labels were standardised: alpha = sum_i [b_i + mean(species_i) 1 + scale t_i] with t_i the tensor that the network books
-on atom i and b_i that of a physical model (`ionraman.bonds`), where the network was fitted to what that one leaves, so that the total
+on atom i and b_i that of the member's physical model (`ionraman.bonds`), where it has one (the network is fitted to what that one leaves), so that the total
 is extensive and any batch can be summed by species.
 """
 
@@ -32,26 +32,35 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class PolarizabilityModel:
-    """Ensemble of AtomicDielectricMACE members that share architecture, standardisation and the physical model below them."""
+    """Ensemble; each member is a set of parameters of the physical model, a network, or the sum of both.
+
+    networks: AtomicDielectricMACE modules of one architecture, or none; physical: with one set for each member, or None.
+    """
 
     path: Path
     sha256: str
-    members: list[torch.nn.Module]
+    elements: list[str]
+    networks: list[torch.nn.Module]
     means_A3: dict[str, float]
     scale_A3: float
     description: dict
     device: torch.device
     physical: BondModel | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
-    def elements(self) -> list[str]:
-        """Symbols that the model was trained for."""
-        return [chemical_symbols[int(z)] for z in self.members[0].atomic_numbers]
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.networks) or len(self.physical.parameters)
 
     @property
     def r_max(self) -> float:
-        """Cutoff in A."""
-        return float(self.members[0].r_max)
+        """Largest cutoff in A."""
+        return max([float(network.r_max) for network in self.networks[:1]] + ([REACH_A] if self.physical else []))
+
+    def double(self) -> PolarizabilityModel:
+        """The same model in double precision; its networks are converted in place."""
+        return dataclasses.replace(self, networks=[network.double() for network in self.networks], dtype=torch.float64)
 
     def predict(self, frames: Sequence[Atoms], batch_atoms: int = 1024) -> np.ndarray:
         """Polarizability of a list of configurations.
@@ -101,8 +110,7 @@ class PolarizabilityModel:
             raise ModelError(
                 f"{self.path} does not cover {', '.join(missing)} (it covers {' '.join(self.elements)})."
             )
-        dtype = next(self.members[0].parameters()).dtype
-        count = len(cells)
+        dtype, count = self.dtype, len(cells)
         fractional = np.einsum("ai,aij->aj", positions, np.linalg.inv(cells)[graph])
         wrapped = np.einsum("ai,aij->aj", fractional - np.floor(fractional), cells[graph])
         position = torch.as_tensor(wrapped, dtype=dtype, device=self.device)
@@ -112,16 +120,19 @@ class PolarizabilityModel:
         means = torch.tensor([self.means_A3[symbol] for symbol in species], dtype=dtype, device=self.device)
         amounts = torch.bincount(row, minlength=count * len(species)).to(dtype)
         known = (amounts * means.repeat(count))[:, None, None] * torch.eye(3, dtype=dtype, device=self.device)
-        reach = max(self.r_max, REACH_A) if self.physical else self.r_max
-        edges, unit_shifts, shifts = pairs_within(position, cell, batch, reach)
+        known = known.expand(self.size, -1, -1, -1)
+        edges, unit_shifts, shifts = pairs_within(position, cell, batch, self.r_max)
         if self.physical:
             vectors = position[edges[1]] - position[edges[0]] + shifts
             around = self.physical.surroundings(position, numbers, batch, cells, edges, vectors)
-            known = known.index_add(0, row, self.physical.atomic(around))
-            near = torch.nonzero((vectors**2).sum(dim=1) < self.r_max**2)[:, 0]
+            known = known.index_add(1, row, self.physical.atomic(around))
+        known = known.reshape(-1, count, len(species), 3, 3)
+        if not self.networks:
+            return known.transpose(0, 1)
+        if self.physical:
+            near = torch.nonzero((vectors**2).sum(dim=1) < float(self.networks[0].r_max) ** 2)[:, 0]
             edges, unit_shifts, shifts = edges[:, near], unit_shifts[near], shifts[near]
-        known = known.reshape(count, len(species), 3, 3)
-        table = {int(z): k for k, z in enumerate(self.members[0].atomic_numbers)}
+        table = {int(z): k for k, z in enumerate(self.networks[0].atomic_numbers)}
         kind = torch.as_tensor([table[int(z)] for z in numbers], device=self.device)
         pointer = torch.cat([batch.new_zeros(1), torch.bincount(batch, minlength=count).cumsum(0)])
         data = {
@@ -136,14 +147,14 @@ class PolarizabilityModel:
             "total_charge": torch.zeros(count, dtype=dtype, device=self.device),
         }
         result = []
-        for member in self.members:
-            spherical = _atomic_tensors(member, dict(data))
+        for network, below in zip(self.networks, known, strict=True):
+            spherical = _atomic_tensors(network, dict(data))
             summed = torch.zeros(count * len(species), 6, dtype=dtype, device=self.device)
             summed = summed.index_add(0, row, spherical)
-            tensors = spherical_to_cartesian(summed, member.change_of_basis).reshape(
+            tensors = spherical_to_cartesian(summed, network.change_of_basis).reshape(
                 count, len(species), 3, 3
             )
-            result.append(known + self.scale_A3 * tensors)
+            result.append(below + self.scale_A3 * tensors)
         return torch.stack(result, dim=1)
 
 
@@ -169,22 +180,25 @@ def load(
     found = model_sha256(path)
     if sha256 is not None and found != sha256:
         raise ModelError(f"{path} has SHA-256 {found}, but {sha256} was stated.")
-    members, description = modelfile.load(path)
+    networks, description = modelfile.load(path)
     if description["class"] != "AtomicDielectricMACE":
         raise ModelError(f"{path} holds a {description['class']}, which gives no polarizability.")
-    if len(members) < 2:
-        raise ModelError(f"{path} holds one member; an ensemble of at least two is needed to state an error.")
     standard = description["standardisation"]
     model = PolarizabilityModel(
         path,
         found,
-        [(fuse(member) if torch.device(device).type == "cpu" else member).to(device) for member in members],
+        description["elements"],
+        [(fuse(network) if torch.device(device).type == "cpu" else network).to(device) for network in networks],
         standard["means_A3"],
         standard["scale_A3"],
         description,
         torch.device(device),
         BondModel.from_record(description["physical"]) if "physical" in description else None,
     )
+    if model.physical and networks and len(networks) != len(model.physical.parameters):
+        raise ModelError(f"{path} holds {len(networks)} networks and {len(model.physical.parameters)} physical models; each member has one of both.")
+    if model.size < 2:
+        raise ModelError(f"{path} holds one member; an ensemble of at least two is needed to state an error.")
     check_symmetries(model)
     return model
 
@@ -212,7 +226,7 @@ def check_symmetries(model: PolarizabilityModel) -> None:
     cases = {"reference": atoms, "rotation": turned, "permutation": atoms[rng.permutation(len(atoms))]}
     cases |= {"translation": moved, "extensivity": atoms.repeat((2, 1, 1))}
     # The networks by themselves, so that neither a physical model nor a large constant can hide an error of theirs.
-    for part in [model, dataclasses.replace(model, physical=None)] if model.physical else [model]:
+    for part in [model, dataclasses.replace(model, physical=None)] if model.physical and model.networks else [model]:
         _check(part, cases, rotation)
 
 
@@ -231,7 +245,7 @@ def _check(model: PolarizabilityModel, cases: dict[str, Atoms], rotation: np.nda
             )
 
 
-def _atomic_tensors(member: torch.nn.Module, data: dict) -> torch.Tensor:
+def _atomic_tensors(network: torch.nn.Module, data: dict) -> torch.Tensor:
     """Atomic polarizabilities (atoms, 6) in the model's spherical basis.
 
     AtomicDielectricMACE returns only their sum; its readouts give, per atom, a charge, the isotropic part, a dipole
@@ -239,10 +253,10 @@ def _atomic_tensors(member: torch.nn.Module, data: dict) -> torch.Tensor:
     """
     outputs: list[torch.Tensor] = []
     handles = [
-        readout.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for readout in member.readouts
+        readout.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for readout in network.readouts
     ]
     try:
-        member(data)
+        network(data)
     finally:
         for handle in handles:
             handle.remove()

@@ -105,11 +105,11 @@ def load(path: Path | str, sha256: str | None = None) -> Potential:
         raise ModelError(f"{path} has SHA-256 {found}, but config/models.yaml states {sha256}.")
     if path.is_dir():
         members, description = modelfile.load(path)
-        module = members[0]
+        module = members[0] if members else None
     else:
         module, description = torch.load(path, map_location="cpu", weights_only=False), {}
     if not hasattr(module, "atomic_energies_fn"):
-        raise ModelError(f"{path} holds a {type(module).__name__}, which gives no energies.")
+        raise ModelError(f"{path} holds a {description.get('class', type(module).__name__)}, which gives no energies.")
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return Potential(path, found, module.eval(), description)

@@ -30,7 +30,7 @@ def export_force_field(model: torch.nn.Module, folder: Path | str, card: dict) -
     arguments["MLP_irreps"] = str(getattr(model.readouts[-1], "hidden_irreps", "16x0e"))
     arguments["distance_transform"] = arguments["distance_transform"] or "None"
     elements = [chemical_symbols[z] for z in arguments["atomic_numbers"]]
-    modelfile.save(folder, arguments, [model], {"kind": "force", "elements": elements}, card)
+    modelfile.save(folder, type(model).__name__, arguments, [model], {"kind": "force", "elements": elements}, card)
     rebuilt = modelfile.load(folder)[0][0]
     for (name, stored), loaded in zip(model.state_dict().items(), rebuilt.state_dict().values(), strict=True):
         if not torch.equal(stored.cpu(), loaded):

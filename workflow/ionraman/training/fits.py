@@ -88,15 +88,19 @@ class Fit:
         numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
         known = folder / "standard.json"  # kept: a fit that goes on must not hang on the last digit of another
         if not known.exists():
-            write_json(known, dielectric.Standard.of(frames, alpha, deviations, settings.physical).record())
+            unseen = dielectric.left_out(frames, self.member % settings.members, settings.members)
+            write_json(known, dielectric.Standard.of(frames, alpha, deviations, settings, unseen).record())
         standard = dielectric.Standard.from_record(read_json(known))
-        member = dielectric.fit_member(
-            frames, alpha, deviations, numbers, architecture(settings), standard, seed=self.member, epochs=settings.epochs,
-            learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay, report=report,
-            checkpoint=folder / "checkpoint.pt", deadline=deadline, device=self.device,
-        )  # fmt: skip
+        weights = {}
+        if settings.networks:
+            member = dielectric.fit_member(
+                frames, alpha, deviations, numbers, architecture(settings), standard, seed=self.member, epochs=settings.epochs,
+                learning_rate=settings.learning_rate, batch=settings.batch_size, weight_decay=settings.weight_decay, report=report,
+                checkpoint=folder / "checkpoint.pt", deadline=deadline, device=self.device,
+            )  # fmt: skip
+            weights = {key: value.cpu() for key, value in member.state_dict().items()}
         content = {
-            "weights": {key: value.cpu() for key, value in member.state_dict().items()},
+            "weights": weights,
             "numbers": numbers,
             "standard": json.dumps(standard.record()),
             "density": dielectric.density(frames),
@@ -121,12 +125,13 @@ def architecture(settings: AlphaFit) -> dielectric.Architecture:
 def load_members(
     files: list[Path], settings: AlphaFit
 ) -> tuple[list[torch.nn.Module], list[int], dielectric.Standard, float]:
-    """Members of one ensemble, their atomic numbers, standardisation, and number density (atoms/A^3) for the export."""
+    """Networks of one ensemble (none if they are off), atomic numbers, standardisation, and number density (atoms/A^3) for the export."""
     contents = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
     first = contents[0]
     members = []
-    for content in contents:
+    for content in contents if settings.networks else []:
         member = architecture(settings).member(content["numbers"], content["density"])
         member.load_state_dict(content["weights"])
         members.append(member.eval())
-    return members, first["numbers"], dielectric.Standard.from_record(json.loads(first["standard"])), first["density"]
+    standards = [dielectric.Standard.from_record(json.loads(content["standard"])) for content in contents]
+    return members, first["numbers"], dielectric.Standard.joined(standards), first["density"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ionraman.bonds import ANIONS, ORDER, REACH_A, BondModel
+from ionraman.bonds import ANIONS, ORDER, PRODUCTS, REACH_A, BondModel
 
-RIDGE = 3e-4
-"""Weight of (parameter - prior)^2 per frame; between 1e-4 and 3e-3 in cross-validation no clear minimum."""
+RIDGE = 1e-4
+"""Weight of (parameter - prior)^2 per frame; by cross-validation; a third of it is better for crystals without W, worse for those with it."""
+
+PRODUCT_A3 = {True: 0.08, False: 0.17}
+"""Expected size of what a product of densities, isotropic or not, gives to a cell's fluctuations, in A^3; by cross-validation."""
 
 
 def terms_of(frames: Sequence[Atoms]) -> BondModel:
@@ -41,20 +44,36 @@ def terms_of(frames: Sequence[Atoms]) -> BondModel:
     radius = {atoms.symbols[k]: covalent_radii[z] for atoms in frames for k, z in enumerate(atoms.numbers)}
     bonded = {pair for pair, length in pairs.items() if length < radius[pair[0]] + radius[pair[1]]}
     model = BondModel(sorted({pair[0] for pair in pairs}), pairs, bonded)
-    model.parameters = prior(model)
+    model.parameters = prior(model)[None]
     return model
 
 
 def prior(model: BondModel) -> np.ndarray:
     """3 A^3 an anion, nothing from its neighbours."""
-    return np.array([3.0 if kind == "a" else 0.0 for kind, _, _ in model.columns])
+    return np.array([3.0 if kind == "a" else 0.0 for kind, _, _ in model.columns] + len(model.products) * [0.0])
 
 
-def widths(model: BondModel) -> np.ndarray:
-    """Expected size of (parameter - prior); of bonds it is per A and per A^2 of their stretch."""
-    return np.array(
-        [1.5 if kind == "a" else (1.0, 3.0, 6.0)[k] if pair in model.bonded else 1.0 for kind, pair, k in model.columns]
-    )  # fmt: skip
+def widths(model: BondModel, frames: Sequence[Atoms], parts: Sequence[Design]) -> np.ndarray:
+    """Expected size of (parameter - prior); of bonds it is per A and per A^2 of their stretch.
+
+    A product is expected to make `PRODUCT_A3` of the fluctuations (root mean square, of the tensor) in a crystal where it occurs.
+    """
+    sizes = [
+        1.5 if kind == "a" else (1.0, 3.0, 6.0)[k - model.places[pair].start] if pair in model.bonded else 1.0
+        for kind, pair, k in model.columns
+    ]
+    first = len(sizes)
+    groups: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for number, sites in zip(part.frames, part.sites, strict=True):
+            groups.setdefault(frames[number].get_chemical_formula(), []).append(sites[first:].sum(axis=1))
+    squares, crystals = np.full(len(model.products), 1e-9), np.full(len(model.products), 1e-9)
+    for group in groups.values():
+        values = np.array(group)
+        squares += ((values - values.mean(axis=0)) ** 2).sum(axis=(2, 3)).mean(axis=0)
+        crystals += values.any(axis=(0, 2, 3))
+    expected = np.array([PRODUCT_A3[PRODUCTS[kind].endswith("->n")] for kind, _, _ in model.products])
+    return np.concatenate([sizes, expected / np.sqrt(squares / crystals)])
 
 
 @dataclass(frozen=True)
@@ -99,15 +118,19 @@ def evaluate(parameters: np.ndarray, design: Design, slopes: bool = False) -> tu
 
 
 def fit(
-    frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple[np.ndarray, np.ndarray], ridge: float = RIDGE
+    frames: Sequence[Atoms],
+    alpha: np.ndarray,
+    deviations: tuple[np.ndarray, np.ndarray],
+    ridge: float = RIDGE,
+    terms: BondModel | None = None,
 ) -> BondModel:
-    """The model with the terms of the frames, fitted to their labels (frames, 3, 3) in A^3.
+    """The model fitted to the labels (frames, 3, 3) in A^3 of the frames; its terms are those of `terms` or of the frames.
 
     Errors count relative to the deviations of a and beta of each frame (`ionraman.training.polarizability.thermal_deviation`).
     """
-    model = terms_of(frames)
+    model = terms_of(frames) if terms is None else replace(terms)
     parts, expected = designs(model, frames), prior(model)
-    pull = ridge * len(frames) / widths(model) ** 2
+    pull = ridge * len(frames) / widths(model, frames, parts) ** 2
 
     def system(parameters: np.ndarray, slopes: bool):
         cost, normal, gradient = 0.0, np.diag(pull), pull * (parameters - expected)
@@ -122,21 +145,22 @@ def fit(
                 gradient = gradient + np.einsum("fpr,fr->p", slope, rest)
         return cost + (pull * (parameters - expected) ** 2).sum(), normal, gradient
 
-    damping = 1e-3
+    found, damping = expected, 1e-3
     for _ in range(60):
-        cost, normal, gradient = system(model.parameters, True)
+        cost, normal, gradient = system(found, True)
         while damping < 1e6:
-            trial = model.parameters - np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
+            trial = found - np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
             after = system(trial, False)[0]
             if after < cost:
                 break
             damping *= 5
         else:
             break
-        model.parameters = trial
+        found = trial
         damping = max(damping / 5, 1e-9)
         if after > (1 - 1e-5) * cost:
             break
+    model.parameters = found[None]
     return model
 
 

@@ -1,7 +1,7 @@
-"""Fit of an AtomicDielectricMACE ensemble to labelled configurations.
+"""Fit of a polarizability ensemble, physical models and AtomicDielectricMACE, to labelled configurations.
 
-What a physical model (`ionraman.bonds`) fitted to the same labels says is taken off them, so that the network, which sees few labels,
-learns only what that one cannot describe. The rest is standardised: a constant per species is fitted to the isotropic part and
+What a physical model (`ionraman.bonds`) fitted to most of the same labels says is taken off them, so that the network, which sees few labels,
+learns only what that one cannot describe; each member has its own. The rest is standardised: a constant per species is fitted to the isotropic part and
 removed, and one scale makes the network's output of order one. The loss weighs isotropic and anisotropic errors by the thermal variance of each material,
 so that a stiff salt counts as much as a soft sulfide (the loss that MACE ships ignores weights and leaves labels as they
 are).
@@ -31,6 +31,8 @@ from ionraman import modelfile
 from ionraman.bonds import BondModel
 from ionraman.polarizability import PolarizabilityModel, species_of
 from ionraman.training.physical import fit as fit_physical
+from ionraman.training.physical import terms_of
+from ionraman.training.settings import AlphaFit
 from ionraman.trajectory import write_atomically
 
 FEW = 4
@@ -132,16 +134,41 @@ class Standard:
     physical: BondModel | None
 
     @classmethod
-    def of(cls, frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple, physical: bool) -> Standard:
-        """Fitted to labels (frames, 3, 3) in A^3; deviations from `thermal_deviation`."""
-        model = fit_physical(frames, alpha, deviations) if physical else None
-        return cls(*standardise(frames, alpha - model.predict(frames) if model else alpha), model)
+    def of(
+        cls, frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple, settings: AlphaFit, unseen: np.ndarray | None = None
+    ) -> Standard:
+        """Fitted to labels (frames, 3, 3) in A^3; deviations from `thermal_deviation`.
+
+        unseen: (frames,) those that the physical model of this member is not fitted to (`left_out`). Constants and scale are
+        those of a fit to all, so that the members of an ensemble share them; without networks there are none.
+        """
+        if not settings.physical:
+            return cls(*standardise(frames, alpha), None)
+        constants, model = (dict.fromkeys(species_of(frames), 0.0), 1.0), terms_of(frames)
+        if settings.networks:
+            model = fit_physical(frames, alpha, deviations)
+            constants = standardise(frames, alpha - model.predict(frames)[:, 0])
+        if unseen is not None and unseen.any():
+            kept = np.flatnonzero(~unseen)
+            model = fit_physical([frames[k] for k in kept], alpha[kept], tuple(sd[kept] for sd in deviations), terms=model)
+        elif not settings.networks:
+            model = fit_physical(frames, alpha, deviations)
+        return cls(*constants, model)
+
+    @classmethod
+    def joined(cls, members: Sequence[Standard]) -> Standard:
+        """Of an ensemble, from those of its members."""
+        first = members[0]
+        if first.physical is None:
+            return first
+        parameters = np.concatenate([member.physical.parameters for member in members])
+        return dataclasses.replace(first, physical=dataclasses.replace(first.physical, parameters=parameters))
 
     def model(self, members: list[torch.nn.Module], device: torch.device | str = "cpu") -> PolarizabilityModel:
-        """An ensemble on top of it."""
+        """An ensemble on top of it; without members, the physical models alone."""
         place = torch.device(device)
         members = [member.to(place) for member in members]
-        return PolarizabilityModel(Path("."), "", members, self.means_A3, self.scale_A3, {}, place, self.physical)
+        return PolarizabilityModel(Path("."), "", list(self.means_A3), members, self.means_A3, self.scale_A3, {}, place, self.physical)
 
     def record(self) -> dict:
         """As JSON, for a model file."""
@@ -153,6 +180,24 @@ class Standard:
         """Inverse of `record`."""
         physical = BondModel.from_record(record["physical"]) if "physical" in record else None
         return cls(record["standardisation"]["means_A3"], record["standardisation"]["scale_A3"], physical)
+
+
+def left_out(frames: Sequence[Atoms], member: int, members: int) -> np.ndarray:
+    """(frames,) whether a frame's trajectory is one of those that the physical model of this member is not fitted to.
+
+    The trajectories of each material are dealt to the members, so that each trajectory is unseen by one: their spread is that of a
+    delete-a-group jackknife (smaller than the standard error, by the root of members - 1). Nothing is left out of a material with less than
+    two trajectories, or where there is one member.
+    """
+    rng, unseen = np.random.default_rng(29), set()
+    dealt = 0
+    for material in sorted({str(atoms.info["material"]) for atoms in frames}):
+        runs = sorted({str(atoms.info["run"]) for atoms in frames if atoms.info["material"] == material})
+        for run in rng.permutation(runs):
+            if len(runs) > 1 and members > 1 and dealt % members == member:
+                unseen.add(str(run))
+            dealt += 1
+    return np.array([str(atoms.info["run"]) in unseen for atoms in frames])
 
 
 def fit_member(
@@ -195,7 +240,7 @@ def fit_member(
     # What the physical model says does not depend on the weights: it is taken off the labels once.
     model = dataclasses.replace(standard, physical=None).model([member], device)
     if standard.physical:
-        alpha = alpha - standard.physical.predict(frames)
+        alpha = alpha - standard.physical.predict(frames)[:, 0]
     sd_a, sd_beta = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in deviations)
     target = torch.as_tensor(alpha, dtype=torch.float32, device=device)
     unit = torch.eye(3, device=device)
@@ -292,10 +337,11 @@ def export(
     density: float,
     card: dict,
 ) -> None:
-    """Write the ensemble as a model folder that `ionraman.polarizability.load` reads; density as in `Architecture.member`."""
+    """Write the ensemble as a model folder that `ionraman.polarizability.load` reads; density as in `Architecture.member`; members: networks."""
     arguments = architecture.arguments(numbers, density * 4 / 3 * np.pi * architecture.r_max**3)
     decisive = {"kind": "alpha", "elements": [chemical_symbols[z] for z in numbers]} | standard.record()
-    modelfile.save(folder, arguments, members, decisive, card | {"architecture": asdict(architecture)})
+    shape = {"architecture": asdict(architecture)} if members else {}
+    modelfile.save(folder, "AtomicDielectricMACE", arguments, members, decisive, card | shape)
 
 
 def density(frames: Sequence[Atoms]) -> float:

@@ -131,9 +131,7 @@ def _reference(kind: str, folder: Path, atoms: Atoms) -> dict:
             "energy_eV": plain.get_potential_energy(),
             "forces_eV_A": plain.get_forces().tolist(),
         }
-    model = polarizability.load(folder)
-    for member in model.members:
-        member.double()
+    model = polarizability.load(folder).double()
     return record | {"alpha_A3": model.predict([plain])[0].sum(axis=1).tolist()}
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ionraman.problems import ConfigError, sentences
 from ionraman.settings import (
@@ -209,7 +209,7 @@ class ForceFit(Group):
 
 
 class AlphaFit(Group):
-    """Ensemble of AtomicDielectricMACE."""
+    """Ensemble of physical models, of AtomicDielectricMACE, or of both, the networks fitted to what the physical models leave."""
 
     members: int = Field(3, ge=2, le=20, description="members of the ensemble")
     channels: int = Field(16, ge=1, description="channels")
@@ -224,8 +224,15 @@ class AlphaFit(Group):
     weight_decay: float = Field(1e-3, ge=0, description="weight decay")
     physical: bool = Field(
         True,
-        description="fit a physical model first, bond polarizabilities in dipole fields, and the networks to what it leaves",
+        description="fit physical models, bond polarizabilities in dipole fields, and the networks to what they leave",
     )
+    networks: bool = Field(True, description="fit networks; off: the physical models alone, which few labels are enough for")
+
+    @model_validator(mode="after")
+    def _something(self) -> AlphaFit:
+        if not (self.physical or self.networks):
+            raise ValueError("found physical and networks both off; allowed: one of them, at least")
+        return self
 
 
 class Fit(Group):
