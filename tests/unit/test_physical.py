@@ -1,6 +1,7 @@
 """The physical model of the polarizability against closed forms, symmetries, and labels made with known parameters."""
 
 import dataclasses
+import math
 
 import ase.io
 import numpy as np
@@ -15,7 +16,9 @@ from ionraman.modelfile import ModelError
 from ionraman.neighbours import pairs_within
 from ionraman.training import physical
 from ionraman.training import polarizability as dielectric
-from ionraman.training.settings import AlphaFit
+from ionraman.training.fits import Fit, load_members
+from ionraman.training.record import Record
+from ionraman.training.settings import AlphaFit, Training
 
 
 def disordered(seed: int = 1) -> Atoms:
@@ -197,3 +200,35 @@ def test_an_ensemble_adds_networks_to_the_models_and_books_both_on_their_species
     dielectric.export(tmp_path / "model", members, [11, 17], shape, standard, 0.04, {})
     loaded = polarizability.load(tmp_path / "model")
     np.testing.assert_allclose(loaded.predict(frames), both, atol=2e-5)
+
+
+def test_an_ensemble_without_networks_is_fitted_exported_and_read(tmp_path):
+    frames = [disordered(seed) for seed in range(8)]
+    alpha = any_parameters(physical.terms_of(frames), 9).predict(frames)[:, 0]
+    for number, (atoms, tensor) in enumerate(zip(frames, alpha, strict=True)):
+        atoms.info |= {"material": "salt", "run": str(number), "split": "train", "alpha_A3": tensor.ravel()}
+    ase.io.write(tmp_path / "alpha.extxyz", frames)
+    training = Training(
+        name="salt", licence="CC0-1.0", materials=[{"name": "salt", "candidate": "NaCl"}], alpha={"members": 2, "networks": False}
+    )
+    record = Record(training, {}, {"force": {}, "alpha": {}})
+    files = [
+        Fit("alpha", tmp_path / "alpha.extxyz", tmp_path / "fits", 1, member, "cpu", tmp_path).go_on(record, math.inf, print)
+        for member in range(2)
+    ]
+    networks, numbers, standard, density = load_members(files, training.alpha)
+    assert networks == [] and numbers == [11, 17] and standard.physical.parameters.shape == (2, standard.physical.size)
+    dielectric.export(tmp_path / "model", [], numbers, dielectric.Architecture(), standard, density, {})
+    loaded = polarizability.load(tmp_path / "model")
+    assert loaded.size == 2 and not list((tmp_path / "model").glob("*.safetensors"))
+    predicted = loaded.predict(frames).sum(axis=2)
+    np.testing.assert_allclose(predicted, standard.physical.predict(frames), atol=1e-4)
+    for member in range(2):
+        error = np.abs(predicted[:, member] - alpha).max(axis=(1, 2))
+        seen = ~dielectric.left_out(frames, member, 2)
+        assert error[seen].max() < 0.3 * error[~seen].max(), "what a member is not fitted to it knows less well"
+
+
+def test_an_ensemble_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="physical and networks both off"):
+        AlphaFit(physical=False, networks=False)

@@ -110,12 +110,15 @@ def _transport(campaign: dict, summaries: list[dict]) -> str:
     return text
 
 
-def _on_top(campaign: dict) -> str:
-    """What the networks of the polarizability are added to, where the model's file says so."""
-    files = [Path(model["path"]) / "model.json" for model in campaign["models"] if model["role"] == "alpha"]
-    if any(file.exists() and "physical" in read_json(file) for file in files):
-        return ", added to bond polarizabilities of the anions in one another's dipole fields (Ewald sum) that were fitted to the same labels"
-    return ""
+def _kind(campaign: dict) -> str:
+    """What the members of the polarizability ensemble are, as far as the model's folder says so."""
+    folders = [Path(model["path"]) for model in campaign["models"] if model["role"] == "alpha"]
+    physical = any((folder / "model.json").exists() and "physical" in read_json(folder / "model.json") for folder in folders)
+    networks = not physical or any(list(folder.glob("member_*.safetensors")) for folder in folders)
+    below = "bond polarizabilities of the anions, with terms of pairs of neighbours, in one another's dipole fields (Ewald sum), fitted to most of the labels"
+    if not networks:
+        return f"models ({below})"
+    return "MACE dielectric models" + (f", added to {below}" if physical else "")
 
 
 def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
@@ -125,8 +128,8 @@ def _raman(campaign: dict, summaries: list[dict], marked: list[dict]) -> str:
     members = max(len(marker["I_low_members"]) for marker in marked)
     first = marked[0]
     return (
-        f"**Raman spectra.** The polarizability tensor of every frame was predicted by an ensemble of {members} MACE dielectric models "
-        f"{', '.join(f'`{name}` (SHA-256 {digest}...)' for name, digest in sorted(models))}{_on_top(campaign)}. Its spectral density (Welch's method, Hann window, "
+        f"**Raman spectra.** The polarizability tensor of every frame was predicted by an ensemble of {members} {_kind(campaign)}: "
+        f"{', '.join(f'`{name}` (SHA-256 {digest}...)' for name, digest in sorted(models))}. Its spectral density (Welch's method, Hann window, "
         f"segments of {_span(m['segment_ps'] for m in marked)} ps, resolution {_span(round(m['resolution_cm'], 1) for m in marked)} cm^-1) gives "
         f"the non-resonant, transverse Stokes spectrum of a powder [Long2002] at {_span(m['laser_nm'] for m in marked)} nm, in A^3 per cm^-1 and "
         f"per volume. The marker I_low is its integral from {_span(m['nu1_cm'] for m in marked)} to {_span(m['nu2_cm'] for m in marked)} cm^-1; "
