@@ -15,7 +15,7 @@ from ionraman.ranking import rank
 from ionraman.training import checks, evaluation, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
-from ionraman.training.settings import Sample, Training, Validate, load_training
+from ionraman.training.settings import AlphaFit, Sample, Training, Validate, load_training
 from ionraman.training.validation import from_errors, targets_met
 from synthetic_campaign import campaign
 
@@ -309,7 +309,7 @@ def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp
     alpha = np.array([np.reshape(atoms.info["alpha_A3"], (3, 3)) for atoms in salt])
     shape = dielectric.Architecture(channels=2, r_max=4.0, radial=4)
     deviations = dielectric.thermal_deviation(alpha, ["NaCl"] * len(salt))
-    standard = dielectric.Standard.of(salt, alpha, deviations, physical=True)
+    standard = dielectric.Standard.of(salt, alpha, deviations, AlphaFit())
     arguments = (salt, alpha, deviations, [11, 17], shape, standard)
     whole = dielectric.fit_member(*arguments, seed=1, epochs=4, weight_decay=1e-3)
     checkpoint, pieces = tmp_path / "checkpoint.pt", 0
