@@ -1,6 +1,7 @@
-"""Compare the changes of alpha that a polarizability model predicts with first principles: single displaced ions, and pairs of cells.
+"""Compare the changes of alpha that a polarizability model predicts with first principles: single ions, pairs of cells, soft modes.
 
-A pair is a hot cell with all ions displaced along one random direction, up and down: dalpha/dr along it by central difference.
+A pair is a hot cell with all ions displaced along one random direction, up and down: dalpha/dr along it by central difference. Modes are those at
+Gamma of a relaxed cell, and give its first-order Raman intensities at low wavenumbers.
 
     python scripts/training/responses.py workflow/models/alpha-small
 """
@@ -19,6 +20,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("model", type=Path, help="folder of a polarizability model")
 parser.add_argument("--ions", type=Path, default=DATA / "polarizability_ions.extxyz", help="info: ion, -1 for the undisplaced cell")
 parser.add_argument("--pairs", type=Path, default=DATA / "polarizability_pairs.extxyz", help="info: pair, side (up, down)")
+parser.add_argument("--modes", type=Path, default=DATA / "polarizability_modes.extxyz", help="info: mode, wavenumber_cm, coordinate")
 
 
 def words(row: dict) -> str:
@@ -32,6 +34,10 @@ def main() -> None:
     model = polarizability.load(arguments.model)
     for material, row in evaluation.ion_response(model, ase.io.read(arguments.ions, ":")).items():
         print(f"{material}, {row['ions']} single ions in {row['atoms']} atoms: {words(row)}")
+    for material, row in evaluation.mode_response(model, ase.io.read(arguments.modes, ":")).items():
+        print(f"{material}, {row['modes']} soft modes: |error| / |change| {row['tensor_error']:.2f}, intensity together {row['relative_error']:+.0%}")
+        for line in zip(row["wavenumber_cm"], row["model_A3"], row["label_A3"], strict=True):
+            print("  {:.0f} cm^-1: {:.2g} A^3, from first principles {:.2g}".format(*line))
     frames = {(atoms.info["pair"], atoms.info["side"]): atoms for atoms in ase.io.read(arguments.pairs, ":")}
     for pair in dict.fromkeys(name for name, _ in frames):
         both = [frames[pair, side] for side in ("up", "down")]
