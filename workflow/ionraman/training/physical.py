@@ -13,11 +13,13 @@ from ase.neighborlist import neighbor_list
 
 from ionraman.bonds import ANIONS, ORDER, PRODUCTS, REACH_A, BondModel
 
-RIDGE = 1e-4
-"""Weight of (parameter - prior)^2 per frame; by cross-validation; a third of it is better for crystals without W, worse for those with it."""
+RIDGE = 0.01
+"""Weight of ((parameter - prior) / width)^2 beside the squared errors, which are in units of the thermal deviations; by cross-validation."""
 
 PRODUCT_A3 = {True: 0.08, False: 0.17}
 """Expected size of what a product of densities, isotropic or not, gives to a cell's fluctuations, in A^3; by cross-validation."""
+STILL = 0.1
+"""Fluctuation of a product below which its width no longer grows: what hardly moves in the labels may move elsewhere."""
 
 
 def terms_of(frames: Sequence[Atoms]) -> BondModel:
@@ -73,7 +75,7 @@ def widths(model: BondModel, frames: Sequence[Atoms], parts: Sequence[Design]) -
         squares += ((values - values.mean(axis=0)) ** 2).sum(axis=(2, 3)).mean(axis=0)
         crystals += values.any(axis=(0, 2, 3))
     expected = np.array([PRODUCT_A3[PRODUCTS[kind].endswith("->n")] for kind, _, _ in model.products])
-    return np.concatenate([sizes, expected / np.sqrt(squares / crystals)])
+    return np.concatenate([sizes, expected / np.hypot(np.sqrt(squares / crystals), STILL)])
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def fit(
     """
     model = terms_of(frames) if terms is None else replace(terms)
     parts, expected = designs(model, frames), prior(model)
-    pull = ridge * len(frames) / widths(model, frames, parts) ** 2
+    pull = ridge / widths(model, frames, parts) ** 2
 
     def system(parameters: np.ndarray, slopes: bool):
         cost, normal, gradient = 0.0, np.diag(pull), pull * (parameters - expected)
