@@ -149,7 +149,7 @@ def test_species_parts_sum_to_a_symmetric_total(alpha_model, salt):
 
 
 # Of Na3PS4, the isotropic part hardly changes along the direction, and is wrong.
-@pytest.mark.parametrize(("material", "limit"), [("NaCl", 0.3), ("Na3PS4", 0.6), ("Na3SbS4", 0.3), ("Na5PWS8", 0.4)])
+@pytest.mark.parametrize(("material", "limit"), [("NaCl", 0.2), ("Na3PS4", 0.5), ("Na3SbS4", 0.2), ("Na5PWS8", 0.3)])
 def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, limit):
     """dalpha/dr by central difference; Na5SbWS8 and Na2S are worse, workflow/models/README.md says how much."""
     frames = ase.io.read(root / "workflow/data/polarizability_pairs.extxyz", ":")

@@ -140,9 +140,7 @@ def mode_intensities(change: np.ndarray, up: Sequence[Atoms], temperature_K: flo
     coordinate = np.array([atoms.info["coordinate"] for atoms in up])
     wavenumber = np.array([atoms.info["wavenumber_cm"] for atoms in up])
     volume = np.array([atoms.get_volume() for atoms in up])
-    a, beta = dielectric.isotropic_anisotropic(change / (2 * coordinate[:, None, None]))
-    weight_a, weight_gamma = POWDER["unpolarised"]
-    size = (weight_a * a**2 + weight_gamma * 1.5 * (beta**2).sum(axis=(1, 2))) / 45
+    size = _powder(change / (2 * coordinate[:, None, None])) / 45
     variance = KB_EV * temperature_K / (wavenumber / WAVENUMBER) ** 2
     return stokes_factor(wavenumber, temperature_K, laser_nm) * variance * size / (2 * volume)
 
@@ -177,8 +175,14 @@ def alpha_disagreement(frames: Sequence[Atoms], folder: Path, device: str) -> np
 
 
 def _intensity(deviation: np.ndarray) -> float:
-    a, beta = dielectric.isotropic_anisotropic(deviation)
-    return float((45 * a**2 + 7 * 1.5 * (beta**2).sum(axis=(1, 2))).mean())
+    return float(_powder(deviation).mean())
+
+
+def _powder(tensors: np.ndarray) -> np.ndarray:
+    """45 a^2 + 7 gamma^2 of (n, 3, 3) tensors, in their unit squared (Long 2002, ch. 5); gamma^2 is 3/2 of beta's squared norm."""
+    a, beta = dielectric.isotropic_anisotropic(tensors)
+    weight_a, weight_gamma = POWDER["unpolarised"]
+    return weight_a * a**2 + weight_gamma * 1.5 * (beta**2).sum(axis=(1, 2))
 
 
 def _root(values: list[float]) -> float:
