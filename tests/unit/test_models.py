@@ -149,13 +149,21 @@ def test_species_parts_sum_to_a_symmetric_total(alpha_model, salt):
 
 
 # Of Na3PS4, the isotropic part hardly changes along the direction, and is wrong.
-@pytest.mark.parametrize(("material", "limit"), [("NaCl", 0.2), ("Na3PS4", 0.5), ("Na3SbS4", 0.2), ("Na5PWS8", 0.3)])
-def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, limit):
+@pytest.mark.parametrize(
+    ("material", "part", "limit"),
+    [
+        ("NaCl", "relative_error", 0.15),
+        ("Na3PS4", "anisotropic", 0.35),
+        ("Na3SbS4", "relative_error", 0.15),
+        ("Na5PWS8", "relative_error", 0.3),
+    ],
+)
+def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, part, limit):
     """dalpha/dr by central difference; Na5SbWS8 and Na2S are worse, workflow/models/README.md says how much."""
     frames = ase.io.read(root / "workflow/data/polarizability_pairs.extxyz", ":")
     up, down = (atoms for atoms in frames if atoms.info["material"] == material)
     (label, _), predicted = labels_of([up, down]), alpha_model.predict([up, down]).sum(axis=2).mean(axis=1)
-    assert change_errors(predicted[:1] - predicted[1:], label[:1] - label[1:])["relative_error"] < limit
+    assert change_errors(predicted[:1] - predicted[1:], label[:1] - label[1:])[part] < limit
 
 
 def test_wrapping_atoms_changes_nothing(alpha_model, salt):

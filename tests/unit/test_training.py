@@ -1,7 +1,11 @@
 """Parts of the training that need no program: settings, samples, splits, trust, a stopped fit, entries of models.yaml."""
 
 import json
+import shutil
+import sys
+import time
 
+import ase.io
 import numpy as np
 import pytest
 import yaml
@@ -12,10 +16,10 @@ from ionraman import trust
 from ionraman.problems import ConfigError
 from ionraman.raman import powder_spectrum, spectral_density
 from ionraman.ranking import rank
-from ionraman.training import checks, evaluation, sampling
+from ionraman.training import checks, evaluation, forcefield, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
-from ionraman.training.settings import AlphaFit, Sample, Training, Validate, load_training
+from ionraman.training.settings import AlphaFit, ForceFit, Sample, Training, Validate, load_training
 from ionraman.training.validation import from_errors, targets_met
 from synthetic_campaign import campaign
 
@@ -297,6 +301,23 @@ def test_even_choice_takes_the_same_number_from_every_run():
         assert first < 5 <= second
     assert len(set(runs[k] for k in sampling.evenly(runs, 2, seed=4))) == 2  # fewer frames than runs
     assert sorted(sampling.evenly(runs, 24, seed=1)) == sorted(set(sampling.evenly(runs, 24, seed=1)))
+
+
+def test_a_material_can_weigh_more_in_the_force_fit(tmp_path, monkeypatch):
+    frames = []
+    for material, weights in (("salt", {}), ("soft", {}), ("soft", {"config_weight": 0.1})):
+        atoms = bulk("NaCl", "rocksalt", 5.6)
+        atoms.info = {"material": material, "REF_energy": -6.0, "REF_stress": np.zeros(6), **weights}
+        atoms.arrays["REF_forces"] = np.zeros((2, 3))
+        frames.append(atoms)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # the files are written before mace_run_train starts
+    for weights, words in (({"soft": 10.0}, "ended with 1"), ({"sofd": 10.0}, "names sofd: no training frame")):
+        settings = ForceFit(material_weights=weights)
+        with pytest.raises(forcefield.FitFailed, match=words):
+            forcefield.fit(frames, frames[1:2], tmp_path, settings, seed=0, deadline=time.monotonic() + 60, device="cpu")
+    for name, expected in (("train", [1.0, 10.0, 1.0]), ("valid", [1.0])):
+        written = ase.io.read(tmp_path / f"{name}.extxyz", ":")
+        assert [atoms.info["config_weight"] for atoms in written] == pytest.approx(expected)
 
 
 def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp_path):

@@ -5,8 +5,9 @@ polarizability of anion i depends on its neighbours j one by one (bond polarizab
 
     alpha_i = a_Z 1 + sum_j sum_k phi_k(r_ij) [f_k 1 + h_k (u u^T - 1/3)] + products,    u = r/r,
 
-where the products (`PRODUCTS`) are those of the densities rho = sum_j psi(r_ij), v = sum_j psi(r_ij) u and q = sum_j psi(r_ij) (u u^T - 1/3) of
-one species of neighbour with those of the same or another, psi some of the phi. And each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
+where the products (`PRODUCTS`) are those of the multipoles of the neighbour density, rho = sum_j psi(r_ij), v = sum_j psi(r_ij) u,
+q = sum_j psi(r_ij) (u u^T - 1/3) and o = sum_j psi(r_ij) (u u u - traces), of one species of neighbour with those of the same or another,
+psi the first two of the phi. v o is what makes an anion without a centre of inversion Raman active in first order. And each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
 e_i = E + sum_j T_ij alpha_j e_j, up to second order in T (dipole-induced dipole), with T of `ionraman.dipoles`. The parameters
 a, f, h and those of the products are fitted by `ionraman.training.physical`; networks learn what is left.
 """
@@ -37,10 +38,11 @@ PRODUCTS = {
     ("v", "v"): "nxa,nxa->n",
     ("rho", "q"): "nx,nxab->nab",
     ("v", "v", "traceless"): "nxa,nxb->nab",
+    ("v", "o"): "nxa,nxabc->nbc",
 }
-"""Factors of a product and its sum over densities x at sites n; products of q were worse in cross-validation."""
+"""Factors of a product and its sum over densities x at sites n; q q, o o and products with l = 4 made no difference in cross-validation."""
 
-FORM = 2
+FORM = 3
 """Version of the functions, cutoffs, damping and orders, which a model file relies on; raised when one of them changes."""
 
 Pair = tuple[str, str]
@@ -78,21 +80,15 @@ class BondModel:
 
     @cached_property
     def products(self) -> list[tuple[tuple[str, ...], int, int]]:
-        """Kind (of `PRODUCTS`) and both functions psi, of one anion, of each of the other parameters.
-
-        psi: the first two functions of a bond, the last one of other pairs.
-        """
-        densities = []
-        for pair, place in self.places.items():
-            used = range(place.start, place.start + 2) if pair in self.bonded else range(place.stop - 1, place.stop)
-            densities += [(pair[0], k) for k in used]
+        """Kind (of `PRODUCTS`) and both functions psi, of one anion, of each of the other parameters."""
+        densities = [(pair[0], k) for pair, place in self.places.items() for k in range(place.start, place.start + 2)]
         return [
             (kind, x, y)
             for first, x in densities
             for second, y in densities
             if first == second
             for kind in PRODUCTS
-            if x <= y or kind == ("rho", "q")
+            if x <= y or kind[0] != kind[1]
         ]
 
     @cached_property
@@ -224,19 +220,19 @@ class Surroundings:
 
     @cached_property
     def sums(self) -> dict[str, torch.Tensor]:
-        """rho (sites, functions), v (sites, functions, 3) and q (sites, functions, 3, 3) of all functions of the model."""
+        """rho (sites, functions), v, q and o, with one, two and three more axes of 3, of all functions of the model."""
         count = sum(place.stop - place.start for place in self.model.places.values())
-        shapes = {"rho": (), "v": (3,), "q": (3, 3)}
-        found = {name: self.vectors_A.new_zeros(len(self.sites), count, *shape) for name, shape in shapes.items()}
+        found = {
+            name: self.vectors_A.new_zeros(len(self.sites), count, *order * (3,)) for order, name in enumerate(("rho", "v", "q", "o"))
+        }
         for pair, place in self.model.places.items():
             own, other = (chemical_symbols.index(symbol) for symbol in pair)
             chosen = torch.nonzero((self.own == own) & (self.other == other))[:, 0]
             distance, site = self.distance_A[chosen], self.site[chosen]
             axis = self.vectors_A[chosen] / distance[:, None]
             values = torch.stack(self.model.functions(pair, distance), dim=1)
-            dyad = axis[:, :, None] * axis[:, None, :] - self._unit / 3
-            for name, shape in (("rho", None), ("v", axis[:, None]), ("q", dyad[:, None])):
-                part = values if shape is None else values.reshape(*values.shape, *(1,) * (shape.ndim - 2)) * shape
+            for name, shape in self._multipoles(axis).items():
+                part = values.reshape(*values.shape, *(1,) * (shape.ndim - 1)) * shape[:, None]
                 found[name][:, place] = torch.zeros_like(found[name][:, place]).index_add(0, site, part)
         return found
 
@@ -268,6 +264,13 @@ class Surroundings:
             left, right = (self.sums[name] for name in kind[:2])
             basis[number] = self._product(kind, left[:, x : x + 1], right[:, y : y + 1])
         return basis
+
+    def _multipoles(self, axis: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Symmetric traceless tensors of unit vectors (n, 3), of ranks 0 to 3."""
+        dyad = axis[:, :, None] * axis[:, None, :]
+        traces = axis[:, :, None, None] * self._unit / 5
+        triad = dyad[..., None] * axis[:, None, None, :] - traces - traces.transpose(1, 2) - traces.transpose(1, 3)
+        return {"rho": axis.new_ones(len(axis)), "v": axis, "q": dyad - self._unit / 3, "o": triad}
 
     def _are(self, anion: str) -> torch.Tensor:
         """(sites,) 1 where a site is of this species."""

@@ -71,15 +71,18 @@ def fit(
 
     Raises:
         Unfinished: stopped at the deadline.
-        FitFailed: mace_run_train failed; the sentence ends with its last words.
+        FitFailed: mace_run_train failed (the sentence ends with its last words), or `settings.material_weights` names what has no frames.
     """  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / f"{NAME}.model"
     if (folder / "finished").exists():
         return model
     stress = all("REF_stress" in atoms.info for atoms in [*train, *valid])
-    for name, frames in (("train", train), ("valid", valid)):
-        ase.io.write(folder / f"{name}.extxyz", [_plain(atoms, stress) for atoms in frames])
+    weights = settings.material_weights
+    if absent := sorted(set(weights) - {str(atoms.info["material"]) for atoms in train}):
+        raise FitFailed(f"training.force.material_weights names {', '.join(absent)}: no training frame is of that material.")
+    for name, frames, factors in (("train", train, weights), ("valid", valid, {})):
+        ase.io.write(folder / f"{name}.extxyz", [_plain(atoms, stress, factors) for atoms in frames])
     options = _options(settings, seed, device, stress)
     options["batch_size"] = min(settings.batch_size, len(train))  # mace_run_train drops a batch that is not full
     if foundation is not None:
@@ -146,9 +149,10 @@ def _options(settings: ForceFit, seed: int, device: str, stress: bool) -> dict:
     }  # fmt: skip
 
 
-def _plain(atoms: Atoms, stress: bool) -> Atoms:
+def _plain(atoms: Atoms, stress: bool, weights: dict[str, float]) -> Atoms:
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    frame.info = {name: atoms.info[name] for name in ("REF_energy", "config_weight") if name in atoms.info}
+    factor = weights.get(str(atoms.info["material"]), 1.0)
+    frame.info = {"REF_energy": atoms.info["REF_energy"], "config_weight": factor * atoms.info.get("config_weight", 1.0)}
     if stress:
         frame.info["REF_stress"] = np.asarray(atoms.info["REF_stress"])
     frame.arrays["REF_forces"] = atoms.arrays["REF_forces"]

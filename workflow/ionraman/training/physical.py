@@ -16,7 +16,7 @@ from ionraman.bonds import ANIONS, ORDER, PRODUCTS, REACH_A, BondModel
 RIDGE = 0.01
 """Weight of ((parameter - prior) / width)^2 beside the squared errors, which are in units of the thermal deviations; by cross-validation."""
 
-PRODUCT_A3 = {True: 0.08, False: 0.17}
+PRODUCT_A3 = {True: 0.12, False: 0.17}
 """Expected size of what a product of densities, isotropic or not, gives to a cell's fluctuations, in A^3; by cross-validation."""
 STILL = 0.1
 """Fluctuation of a product below which its width no longer grows: what hardly moves in the labels may move elsewhere."""

@@ -202,6 +202,10 @@ class ForceFit(Group):
     energy_weight: float = Field(1.0, ge=0, description="weight of energies")
     forces_weight: float = Field(50.0, ge=0, description="weight of forces")
     stress_weight: float = Field(1000.0, ge=0, description="weight of stress")
+    material_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="weight of the training frames of a material, 1 if it is not named",
+    )
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the fit")
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="other options of mace_run_train, by name"
