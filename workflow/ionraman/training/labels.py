@@ -232,7 +232,10 @@ def _xyz_label(atoms: Atoms, item: Import) -> Atoms:
         }
         if not found:
             raise LabelRejected("it holds neither epsilon nor alpha_A3")
-        return _with_tensor(plain, found.get("epsilon"), found.get("alpha_A3"), item.level)
+        label = _with_tensor(plain, found.get("epsilon"), found.get("alpha_A3"), item.level)
+        if "temperature_K" in atoms.info:
+            label.info["temperature_K"] = float(atoms.info["temperature_K"])
+        return label
     results = atoms.calc.results if atoms.calc else {}
     energy = atoms.info.get("REF_energy", results.get("energy"))
     forces = atoms.arrays.get("REF_forces", results.get("forces"))

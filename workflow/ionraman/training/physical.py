@@ -21,6 +21,11 @@ PRODUCT_A3 = {True: 0.12, False: 0.17}
 STILL = 0.1
 """Fluctuation of a product below which its width no longer grows: what hardly moves in the labels may move elsewhere."""
 
+USUAL_K = 600.0
+"""Temperature at which errors count by the thermal deviation as it is, and of frames that state none."""
+COLDEST_K = 100.0
+"""Colder frames count as this one: what a label itself is off by does not fall with temperature."""
+
 
 def terms_of(frames: Sequence[Atoms]) -> BondModel:
     """Model with terms for the pairs of species that occur, and the parameters of `prior`.
@@ -128,8 +133,12 @@ def fit(
 ) -> BondModel:
     """The model fitted to the labels (frames, 3, 3) in A^3 of the frames; its terms are those of `terms` or of the frames.
 
-    Errors count relative to the deviations of a and beta of each frame (`ionraman.training.polarizability.thermal_deviation`).
+    Errors count relative to the deviations of a and beta of each frame (`ionraman.training.polarizability.thermal_deviation`) times
+    its temperature (info temperature_K) over `USUAL_K`: what the form leaves out is of second order in the displacements, so that
+    hot frames are met worse, and must not decide alone.
     """
+    heat = np.array([max(float(atoms.info.get("temperature_K", USUAL_K)), COLDEST_K) for atoms in frames]) / USUAL_K
+    deviations = deviations[0] * heat, deviations[1] * heat
     model = terms_of(frames) if terms is None else replace(terms)
     parts, expected = designs(model, frames), prior(model)
     pull = ridge / widths(model, frames, parts) ** 2
