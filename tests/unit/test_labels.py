@@ -233,6 +233,14 @@ def test_an_imported_file_may_name_materials_and_weights_itself(tmp_path):
     assert len(datasets.accepted("force", [*taken, taken[0], taken[0]], LIMITS)[0]) == 3
 
 
+def test_an_imported_polarizability_keeps_its_temperature(tmp_path):
+    atoms = bulk("NaCl", "rocksalt", 5.7)
+    atoms.info = {"epsilon": 2.4 * np.eye(3), "temperature_K": 900}
+    ase.io.write(tmp_path / "set.extxyz", atoms)
+    item = Import(file=str(tmp_path / "set.extxyz"), kind="alpha", level="x", material="NaCl")
+    assert read_import(item, LIMITS)[0][0].info["temperature_K"] == 900.0
+
+
 def labels_alpha(atoms: Atoms) -> np.ndarray:
     epsilon = np.reshape(atoms.info["epsilon"], (3, 3))
     return (atoms.get_volume() / (4 * np.pi) * (epsilon - np.eye(3))).ravel()

@@ -126,6 +126,16 @@ def test_a_fit_predicts_frames_that_it_did_not_see():
     assert np.sqrt(((fitted.predict(frames[20:])[:, 0] - alpha[20:]) ** 2).mean()) < 0.1 * spread
 
 
+def test_a_hot_frame_counts_less_than_a_cold_one():
+    """One cell with two labels: the fit lies between them, by weights that go as temperature to the power -2."""
+    cold, hot = disordered(1), disordered(1)
+    cold.info["temperature_K"], hot.info["temperature_K"] = 300.0, 900.0
+    low = any_parameters(physical.terms_of([cold]), 6).predict([cold])[0, 0]
+    high = low + 0.02 * np.eye(3)
+    fitted = physical.fit([cold, hot], np.array([low, high]), deviations(2), ridge=1e-10).predict([cold])[0, 0]
+    assert np.trace(fitted - low) / 3 == pytest.approx(0.02 * (1 / 9) / (1 + 1 / 9), rel=0.02)
+
+
 def test_bonds_of_real_cells_are_those_of_the_chemist(root):
     frames = ase.io.read(root / "workflow/data/polarizability_doped.extxyz", ":")
     model = physical.terms_of(frames)
