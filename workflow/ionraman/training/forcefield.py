@@ -79,8 +79,12 @@ def fit(
         return model
     stress = all("REF_stress" in atoms.info for atoms in [*train, *valid])
     weights = settings.material_weights
-    if absent := sorted(set(weights) - {str(atoms.info["material"]) for atoms in train}):
-        raise FitFailed(f"training.force.material_weights names {', '.join(absent)}: no training frame is of that material.")
+    materials = {str(atoms.info["material"]) for atoms in train}
+    if absent := sorted(set(weights) - materials):
+        raise FitFailed(
+            f"training.force.material_weights names {', '.join(absent)}: no training frame is of that material. "
+            f"Those there are: {', '.join(sorted(materials))}."
+        )
     for name, frames, factors in (("train", train, weights), ("valid", valid, {})):
         ase.io.write(folder / f"{name}.extxyz", [_plain(atoms, stress, factors) for atoms in frames])
     options = _options(settings, seed, device, stress)
