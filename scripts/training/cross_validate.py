@@ -28,6 +28,7 @@ from ionraman.training.settings import AlphaFit
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("labels", nargs="+", type=Path, help="extxyz with alpha_A3, material (or system) and run")
+parser.add_argument("--tensors", nargs="*", type=Path, default=[], help="extxyz of raman_tensors.py; those of a fold's trajectories are left out")
 parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--folds", type=int, default=5)
 parser.add_argument("--members", type=int, default=2, help="fits to all of a fold's labels; shares have one")
@@ -68,7 +69,7 @@ def folds_of(frames: list, count: int) -> np.ndarray:
 def digest_of(files: list[Path], folds: int, settings: AlphaFit) -> str:
     """Of the labels in their order, the folds and the settings: what the predictions depend on."""
     content = hashlib.sha256(f"{folds} {settings.model_dump_json()}".encode())
-    for file in files:
+    for file in (*files, *map(Path, settings.tensors)):
         content.update(file.stem.encode() + file.read_bytes())
     return content.hexdigest()[:16]
 
@@ -92,7 +93,9 @@ def fit(files: list[Path], out: Path, folds: int, fold: int, share: float, seed:
     numbers = [atomic_numbers[symbol] for symbol in dielectric.species_of(frames)]
     deviations = dielectric.thermal_deviation(alpha, materials)
     unseen = dielectric.left_out(train, seed, settings.members)
-    standard = dielectric.Standard.of(train, alpha, deviations, settings, unseen)
+    runs = {atoms.info["run"] for atoms, k in zip(frames, place, strict=True) if k == fold}
+    tensors = [atoms for atoms in fits.read_tensors(settings.tensors) if atoms.info["run"] not in runs]
+    standard = dielectric.Standard.of(train, alpha, deviations, settings, unseen, tensors)
     networks = []
     if settings.networks:
         networks = [
@@ -154,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = AlphaFit(
         members=arguments.members, epochs=arguments.epochs, weight_decay=arguments.weight_decay,
-        physical=not arguments.no_physical, networks=not arguments.no_networks,
+        physical=not arguments.no_physical, networks=not arguments.no_networks, tensors=[str(file) for file in arguments.tensors],
     )
     fitted = arguments.out / digest_of(arguments.labels, arguments.folds, settings)
     fitted.mkdir(parents=True, exist_ok=True)

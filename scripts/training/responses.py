@@ -1,7 +1,8 @@
-"""Compare the changes of alpha that a polarizability model predicts with first principles: single ions, pairs of cells, soft modes.
+"""Compare the changes of alpha that a polarizability model predicts with first principles: Raman tensors, single ions, pairs of cells, soft modes.
 
 A pair is a hot cell with all ions displaced along one random direction, up and down: dalpha/dr along it by central difference. Modes are those at
-Gamma of a relaxed cell, and give its first-order Raman intensities at low wavenumbers.
+Gamma of a relaxed cell, and give its first-order Raman intensities at low wavenumbers. Raman tensors are of every ion of a hot cell, in LDA
+(`raman_tensors.py`), and some 7 % larger than those of the labels, whose functional is PBE.
 
     python scripts/training/responses.py workflow/models/alpha-small
 """
@@ -21,6 +22,7 @@ parser.add_argument("model", type=Path, help="folder of a polarizability model")
 parser.add_argument("--ions", type=Path, default=DATA / "polarizability_ions.extxyz", help="info: ion, -1 for the undisplaced cell")
 parser.add_argument("--pairs", type=Path, default=DATA / "polarizability_pairs.extxyz", help="info: pair, side (up, down)")
 parser.add_argument("--modes", type=Path, default=DATA / "polarizability_modes.extxyz", help="info: mode, wavenumber_cm, coordinate")
+parser.add_argument("--tensors", type=Path, default=DATA / "raman_tensors.extxyz", help="array dalpha_dr_A2, of `raman_tensors.py`")
 
 
 def words(row: dict) -> str:
@@ -38,6 +40,10 @@ def main() -> None:
         print(f"{material}, {row['modes']} soft modes: |error| / |change| {row['tensor_error']:.2f}, intensity together {row['relative_error']:+.0%}")
         for line in zip(row["wavenumber_cm"], row["model_A3"], row["label_A3"], strict=True):
             print("  {:.0f} cm^-1: {:.2g} A^3, from first principles {:.2g}".format(*line))
+    for atoms in ase.io.read(arguments.tensors, ":"):
+        print(f"Raman tensors of {atoms.symbols} ({atoms.info['source']})")
+        for symbol, row in evaluation.tensor_response(model, atoms).items():
+            print(f"  {row['ions']} {symbol} of {row['size_A2']:.2g} A^2: {words(row)}")
     frames = {(atoms.info["pair"], atoms.info["side"]): atoms for atoms in ase.io.read(arguments.pairs, ":")}
     for pair in dict.fromkeys(name for name, _ in frames):
         both = [frames[pair, side] for side in ("up", "down")]

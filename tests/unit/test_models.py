@@ -152,14 +152,15 @@ def test_species_parts_sum_to_a_symmetric_total(alpha_model, salt):
 @pytest.mark.parametrize(
     ("material", "part", "limit"),
     [
-        ("NaCl", "relative_error", 0.15),
+        ("NaCl", "relative_error", 0.08),
+        ("Na2S", "relative_error", 0.35),
         ("Na3PS4", "anisotropic", 0.35),
         ("Na3SbS4", "relative_error", 0.15),
-        ("Na5PWS8", "relative_error", 0.3),
+        ("Na5PWS8", "relative_error", 0.4),
     ],
 )
 def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, part, limit):
-    """dalpha/dr by central difference; Na5SbWS8 and Na2S are worse, workflow/models/README.md says how much."""
+    """dalpha/dr by central difference; Na5SbWS8 is worse, workflow/models/README.md says how much."""
     frames = ase.io.read(root / "workflow/data/polarizability_pairs.extxyz", ":")
     up, down = (atoms for atoms in frames if atoms.info["material"] == material)
     (label, _), predicted = labels_of([up, down]), alpha_model.predict([up, down]).sum(axis=2).mean(axis=1)

@@ -17,6 +17,7 @@ from ionraman.neighbours import pairs_within
 from ionraman.training import physical
 from ionraman.training import polarizability as dielectric
 from ionraman.training.fits import Fit, load_members
+from ionraman.training.forcefield import FitFailed
 from ionraman.training.record import Record
 from ionraman.training.settings import AlphaFit, Training
 
@@ -124,6 +125,33 @@ def test_a_fit_predicts_frames_that_it_did_not_see():
     fitted = physical.fit(frames[:20], alpha[:20], deviations(20), ridge=1e-8)
     spread = np.sqrt(((alpha - alpha.mean(axis=0)) ** 2).mean())
     assert np.sqrt(((fitted.predict(frames[20:])[:, 0] - alpha[20:]) ** 2).mean()) < 0.1 * spread
+
+
+def with_tensors(model: BondModel, atoms: Atoms, factor: float) -> Atoms:
+    """The cell with its Raman tensors and epsilon, from a level of theory at which it is so many times as polarizable."""
+    sides, alpha = model.predict(physical.displaced(atoms))[:, 0], model.predict([atoms])[0, 0]
+    found = atoms.copy()
+    found.info |= {"material": "salt", "epsilon": np.eye(3) + factor * 4 * np.pi * alpha / atoms.get_volume()}
+    found.arrays["dalpha_dr_A2"] = factor * ((sides[::2] - sides[1::2]) / (2 * physical.STEP_A)).reshape(len(atoms), 27)
+    return found
+
+
+def test_raman_tensors_of_one_cell_are_worth_many_labels():
+    frames = [disordered(seed) for seed in range(24)]
+    for atoms in frames:
+        atoms.info["material"] = "salt"
+    truth = any_parameters(physical.terms_of(frames), 6)
+    alpha = truth.predict(frames)[:, 0]
+    tensors = [with_tensors(truth, frames[0], 1.1), with_tensors(truth, frames[1], 1.1)]
+    tensors.append(with_tensors(truth, frames[2], 1.0))
+    tensors[-1].info["material"] = "of another crystal, without labels"
+
+    def error(count: int, tensors: list[Atoms]) -> float:
+        fitted = physical.fit(frames[:count], alpha[:count], deviations(count), ridge=1e-6, terms=physical.terms_of(frames), tensors=tensors)
+        return float(np.sqrt(((fitted.predict(frames[16:])[:, 0] - alpha[16:]) ** 2).mean()))
+
+    assert error(6, tensors) < 0.5 * error(6, []) and error(6, tensors) < error(16, [])
+    assert len(physical.followed(truth, tensors, frames, alpha, deviations(24))) == 2
 
 
 def test_a_hot_frame_counts_less_than_a_cold_one():
@@ -237,6 +265,30 @@ def test_an_ensemble_without_networks_is_fitted_exported_and_read(tmp_path):
         error = np.abs(predicted[:, member] - alpha).max(axis=(1, 2))
         seen = ~dielectric.left_out(frames, member, 2)
         assert error[seen].max() < 0.3 * error[~seen].max(), "what a member is not fitted to it knows less well"
+
+
+def test_raman_tensors_decide_a_fit_unless_their_trajectory_is_held_out(tmp_path):
+    frames = [disordered(seed) for seed in range(4)]
+    truth = any_parameters(physical.terms_of(frames), 9)
+    for number, (atoms, tensor) in enumerate(zip(frames, truth.predict(frames)[:, 0], strict=True)):
+        atoms.info |= {"material": "salt", "run": str(number), "split": "test" if number == 3 else "train", "alpha_A3": tensor.ravel()}
+    ase.io.write(tmp_path / "alpha.extxyz", frames)
+
+    def parameters(*tensors: Atoms) -> list:
+        ase.io.write(tmp_path / "tensors.extxyz", list(tensors)) if tensors else None
+        alpha = {"members": 2, "networks": False, "tensors": ["tensors.extxyz"] if tensors else []}
+        training = Training(name="salt", licence="CC0-1.0", materials=[{"name": "salt", "candidate": "NaCl"}], alpha=alpha)
+        run = Fit("alpha", tmp_path / "alpha.extxyz", tmp_path / "fits", 1, 0, "cpu", tmp_path)
+        file = run.go_on(Record(training, {}, {"force": {}, "alpha": {}}), math.inf, print)
+        return load_members([file], training.alpha)[2].physical.parameters.tolist()
+
+    found = {run: with_tensors(truth, frames[3], 1.0) for run in ("3", "elsewhere")}
+    for run, atoms in found.items():
+        atoms.info["run"] = run
+    assert parameters(found["3"]) == parameters() != parameters(found["elsewhere"])
+    del found["3"].info["epsilon"]
+    with pytest.raises(FitFailed, match=r"tensors.extxyz\[0\]: found no epsilon in its info"):
+        parameters(found["3"])
 
 
 def test_an_ensemble_of_nothing_is_refused():

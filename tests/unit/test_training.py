@@ -1,6 +1,7 @@
 """Parts of the training that need no program: settings, samples, splits, trust, a stopped fit, entries of models.yaml."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -19,6 +20,7 @@ from ionraman.ranking import rank
 from ionraman.training import checks, evaluation, forcefield, sampling
 from ionraman.training.cells import CellInvalid, check_electrons
 from ionraman.training.descriptors import farthest_points, pair_descriptors
+from ionraman.training.espresso import k_points
 from ionraman.training.settings import AlphaFit, ForceFit, Sample, Training, Validate, load_training
 from ionraman.training.validation import from_errors, targets_met
 from synthetic_campaign import campaign
@@ -346,3 +348,11 @@ def test_a_stopped_ensemble_fit_is_bit_for_bit_the_uninterrupted_one(labels, tmp
     assert pieces >= 1
     for one, two in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_labels_of_the_shipped_ensemble_share_their_k_points(root):
+    """Of Na2S, 2x2x2 and 3x3x3 points differ by as much as heat does."""
+    for name in ("first", "doped", "hot", "even", "second", "third", "fourth", "fifth"):
+        for atoms in ase.io.read(root / f"workflow/data/polarizability_{name}.extxyz", ":"):
+            found = re.fullmatch(r"Quantum ESPRESSO 6.7MaX, PBE, 30 Ry, k-points x plane spacing >= (\S+) A shifted, .*", atoms.info["level"])
+            assert k_points(atoms, float(found.group(1))) == k_points(atoms, 13.5), (name, atoms.symbols)

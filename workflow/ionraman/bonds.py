@@ -7,7 +7,9 @@ polarizability of anion i depends on its neighbours j one by one (bond polarizab
 
 where the products (`PRODUCTS`) are those of the multipoles of the neighbour density, rho = sum_j psi(r_ij), v = sum_j psi(r_ij) u,
 q = sum_j psi(r_ij) (u u^T - 1/3) and o = sum_j psi(r_ij) (u u u - traces), of one species of neighbour with those of the same or another,
-psi the first two of the phi. v o is what makes an anion without a centre of inversion Raman active in first order. And each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
+psi the first two of the phi. v o is what makes an anion without a centre of inversion Raman active in first order. What is too far for the
+phi acts by its charge: the potential of all ions, its gradient, and so on (`ionraman.coulomb`) are the multipoles of one more density, so that
+the products with it are hyperpolarizabilities times the field. And each anion is driven by the macroscopic field E and by the fields of the induced dipoles of all others and their images,
 e_i = E + sum_j T_ij alpha_j e_j, up to second order in T (dipole-induced dipole), with T of `ionraman.dipoles`. The parameters
 a, f, h and those of the products are fitted by `ionraman.training.physical`; networks learn what is left.
 """
@@ -23,6 +25,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from ionraman import coulomb
 from ionraman.dipoles import DipoleFields
 from ionraman.modelfile import ModelError
 from ionraman.neighbours import pairs_within
@@ -33,6 +36,8 @@ REACH_A = 6.0
 ORDER = 2
 """Highest power of T; the closed form diverges where a fit makes an anion too soft."""
 
+MULTIPOLES = ("rho", "v", "q", "o")
+"""Of ranks 0 to 3."""
 PRODUCTS = {
     ("rho", "rho"): "nx,nx->n",
     ("v", "v"): "nxa,nxa->n",
@@ -42,7 +47,7 @@ PRODUCTS = {
 }
 """Factors of a product and its sum over densities x at sites n; q q, o o and products with l = 4 made no difference in cross-validation."""
 
-FORM = 3
+FORM = 4
 """Version of the functions, cutoffs, damping and orders, which a model file relies on; raised when one of them changes."""
 
 Pair = tuple[str, str]
@@ -53,13 +58,15 @@ class BondModel:
     """Terms and parameters.
 
     pairs: (anion, neighbour) to the length in A that its functions are centred at; bonded: those that are covalent bonds;
-    parameters: (sets, parameters) in the order of `columns` and `products`, in A^3; several sets are members of an ensemble.
+    parameters: (sets, parameters) in the order of `columns` and `products`, in A^3; several sets are members of an ensemble; charges: formal
+    charges in e of the species, none of one that is not known.
     """
 
     anions: list[str]
     pairs: dict[Pair, float]
     bonded: set[Pair]
     parameters: np.ndarray = field(default_factory=lambda: np.zeros((1, 0)))
+    charges: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def places(self) -> dict[Pair, slice]:
@@ -71,17 +78,24 @@ class BondModel:
         return found
 
     @cached_property
+    def distant(self) -> dict[str, int]:
+        """Where the density of the charges stands, of each anion: after the functions of all pairs; nowhere where no charges are known."""
+        first = sum(place.stop - place.start for place in self.places.values())
+        return {anion: number for number, anion in enumerate(self.anions, first)} if self.charges else {}
+
+    @cached_property
     def columns(self) -> list[tuple[str, tuple[str, ...], int]]:
         """Kind ('a', 'f', 'h'), species and number of the function (of all, -1 for a) of each parameter but those of the products."""
         names = [("a", (anion,), -1) for anion in self.anions]
         for pair, place in self.places.items():
             names += [(kind, pair, k) for kind in "fh" for k in range(place.start, place.stop)]
-        return names
+        return names + [(kind, (anion,), k) for anion, k in self.distant.items() for kind in "fh"]
 
     @cached_property
     def products(self) -> list[tuple[tuple[str, ...], int, int]]:
         """Kind (of `PRODUCTS`) and both functions psi, of one anion, of each of the other parameters."""
         densities = [(pair[0], k) for pair, place in self.places.items() for k in range(place.start, place.start + 2)]
+        densities += list(self.distant.items())
         return [
             (kind, x, y)
             for first, x in densities
@@ -145,7 +159,12 @@ class BondModel:
             positions_A[sites], graph[sites], cells_A, place[pairs[:, among]], vectors[among], REACH_A
         )
         kind = torch.as_tensor(numbers, device=device)
-        return Surroundings(self, kind, sites, place[pairs[0]], kind[sites][place[pairs[0]]], kind[pairs[1]], vectors, distance, fields)
+        charge = positions_A.new_tensor([self.charges.get(symbol, 0.0) for symbol in symbols])
+        distant = coulomb.multipoles(positions_A, charge, graph, cells_A) if self.charges else {}
+        distant = {name: values[sites] for name, values in distant.items()}
+        return Surroundings(
+            self, kind, sites, place[pairs[0]], kind[sites][place[pairs[0]]], kind[pairs[1]], vectors, distance, distant, fields
+        )
 
     def atomic(self, around: Surroundings) -> torch.Tensor:
         """(sets, atoms, 3, 3) in A^3: contributions of the anions, symmetric; zero for all other atoms."""
@@ -181,6 +200,7 @@ class BondModel:
             "form": FORM,
             "pairs": [[*pair, length, pair in self.bonded] for pair, length in self.pairs.items()],
             "anions": self.anions,
+            "charges": self.charges,
             "parameters_A3": self.parameters.tolist(),
         }
 
@@ -197,7 +217,7 @@ class BondModel:
             )
         pairs = {(first, second): length for first, second, length, _ in record["pairs"]}
         bonded = {(first, second) for first, second, _, bond in record["pairs"] if bond}
-        return cls(record["anions"], pairs, bonded, np.array(record["parameters_A3"]))
+        return cls(record["anions"], pairs, bonded, np.array(record["parameters_A3"]), record["charges"])
 
 
 @dataclass(frozen=True)
@@ -205,7 +225,7 @@ class Surroundings:
     """A batch of cells as a `BondModel` sees it.
 
     kinds: (atoms,) atomic numbers; sites: (anions,) their atoms; site, own, other, vectors_A, distance_A: of each pair the anion (a number
-    of a site), both atomic numbers, the way to the neighbour; fields: of the anions' dipoles.
+    of a site), both atomic numbers, the way to the neighbour; distant: `coulomb.multipoles` at the sites; fields: of the anions' dipoles.
     """
 
     model: BondModel
@@ -216,24 +236,28 @@ class Surroundings:
     other: torch.Tensor
     vectors_A: torch.Tensor
     distance_A: torch.Tensor
+    distant: dict[str, torch.Tensor]
     fields: DipoleFields
 
     @cached_property
     def sums(self) -> dict[str, torch.Tensor]:
-        """rho (sites, functions), v, q and o, with one, two and three more axes of 3, of all functions of the model."""
-        count = sum(place.stop - place.start for place in self.model.places.values())
-        found = {
-            name: self.vectors_A.new_zeros(len(self.sites), count, *order * (3,)) for order, name in enumerate(("rho", "v", "q", "o"))
-        }
-        for pair, place in self.model.places.items():
+        """rho (sites, functions), v, q and o, with one, two and three more axes of 3, of all functions of the model and of the charges."""
+        model = self.model
+        count = sum(place.stop - place.start for place in model.places.values()) + len(model.distant)
+        found = {name: self.vectors_A.new_zeros(len(self.sites), count, *rank * (3,)) for rank, name in enumerate(MULTIPOLES)}
+        for pair, place in model.places.items():
             own, other = (chemical_symbols.index(symbol) for symbol in pair)
             chosen = torch.nonzero((self.own == own) & (self.other == other))[:, 0]
             distance, site = self.distance_A[chosen], self.site[chosen]
             axis = self.vectors_A[chosen] / distance[:, None]
-            values = torch.stack(self.model.functions(pair, distance), dim=1)
-            for name, shape in self._multipoles(axis).items():
+            values = torch.stack(model.functions(pair, distance), dim=1)
+            for rank, name in enumerate(MULTIPOLES):
+                shape = coulomb.traceless(axis, rank)
                 part = values.reshape(*values.shape, *(1,) * (shape.ndim - 1)) * shape[:, None]
                 found[name][:, place] = torch.zeros_like(found[name][:, place]).index_add(0, site, part)
+        for anion, k in model.distant.items():
+            for name, values in self.distant.items():
+                found[name][:, k] = values * self._are(anion).reshape(-1, *(1,) * (values.ndim - 1))
         return found
 
     def weighted(self, parameters: np.ndarray) -> torch.Tensor:
@@ -264,13 +288,6 @@ class Surroundings:
             left, right = (self.sums[name] for name in kind[:2])
             basis[number] = self._product(kind, left[:, x : x + 1], right[:, y : y + 1])
         return basis
-
-    def _multipoles(self, axis: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Symmetric traceless tensors of unit vectors (n, 3), of ranks 0 to 3."""
-        dyad = axis[:, :, None] * axis[:, None, :]
-        traces = axis[:, :, None, None] * self._unit / 5
-        triad = dyad[..., None] * axis[:, None, None, :] - traces - traces.transpose(1, 2) - traces.transpose(1, 3)
-        return {"rho": axis.new_ones(len(axis)), "v": axis, "q": dyad - self._unit / 3, "o": triad}
 
     def _are(self, anion: str) -> torch.Tensor:
         """(sites,) 1 where a site is of this species."""

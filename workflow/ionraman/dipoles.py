@@ -49,7 +49,7 @@ class DipoleFields:
         self.slots = int(counts.max()) if len(counts) else 0
         self.slot = torch.arange(len(graph), device=device) - (counts.cumsum(0) - counts)[graph]
         self.near = _near(vectors_A, self.kappa)
-        waves, weights = _wave_vectors(cells_A, 2 * self.kappa * exactness, 1 / (4 * self.kappa**2))
+        waves, weights = wave_vectors(cells_A, 2 * self.kappa * exactness, 1 / (4 * self.kappa**2))
         self.waves = torch.as_tensor(waves, dtype=dtype, device=device)
         self.weights = torch.as_tensor(weights, dtype=dtype, device=device)
         # Sites that only fill up a cell carry no dipole, and nothing is read from them.
@@ -93,7 +93,7 @@ def _near(vectors_A: torch.Tensor, kappa: float) -> torch.Tensor:
     return outer - first[:, None, None] * torch.eye(3, dtype=vectors_A.dtype, device=vectors_A.device)
 
 
-def _wave_vectors(cells_A: np.ndarray, highest: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+def wave_vectors(cells_A: np.ndarray, highest: float, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Wave vectors (cells, most, 3) in A^-1 of one half of reciprocal space, and their weights, zero where a cell has fewer."""
     made: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
     cells = np.asarray(cells_A, dtype=float)

@@ -156,6 +156,7 @@ rule train_collect:
 rule train_fit:
     input:
         data=f"{TRAIN}/g{{generation}}/{{kind}}.extxyz",
+        tensors=lambda w: TRAINING.alpha.tensors if w.kind == "alpha" else [],
         previous=previous_piece,
     output:
         f"{TRAIN}/g{{generation}}/fits/{{kind}}-{{share}}-{{number}}.p{{piece}}.json",

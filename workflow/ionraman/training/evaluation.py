@@ -12,7 +12,7 @@ from ase import Atoms
 from ionraman import polarizability, potentials
 from ionraman.polarizability import PolarizabilityModel
 from ionraman.raman import POWDER, stokes_factor
-from ionraman.training import fits
+from ionraman.training import fits, physical
 from ionraman.training import polarizability as dielectric
 from ionraman.training.settings import AlphaFit
 from ionraman.training.validation import WAVENUMBER
@@ -94,6 +94,18 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
         counts = {"ions": len(moved), "atoms": len(moved[0])}
         table[material] = counts | change_errors(predicted[1:] - predicted[0], alpha[1:] - alpha[0])
     return table
+
+
+def tensor_response(model: PolarizabilityModel, atoms: Atoms) -> dict[str, dict]:
+    """Per species: |error| / |change| of dalpha/dr of its ions (`change_errors`) against Raman tensors, array dalpha_dr_A2 (ions, 27) in A^2."""
+    predicted = model.predict(physical.displaced(atoms)).sum(axis=2).mean(axis=1)
+    predicted = (predicted[::2] - predicted[1::2]) / (2 * physical.STEP_A)
+    label, symbols = atoms.arrays["dalpha_dr_A2"].reshape(-1, 3, 3), np.repeat(atoms.get_chemical_symbols(), 3)
+    return {
+        symbol: {"ions": int((symbols == symbol).sum() // 3), "size_A2": float(np.sqrt((label[symbols == symbol] ** 2).sum(axis=(1, 2)).mean()))}
+        | change_errors(predicted[symbols == symbol], label[symbols == symbol])
+        for symbol in map(str, dict.fromkeys(symbols))
+    }
 
 
 def mode_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[str, dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,11 @@ class Fit:
         """The file of the finished model; see `forcefield.fit` and `polarizability.fit_member` for what it raises."""
         frames = ase.io.read(self.data, ":")
         settings = getattr(record.training, self.kind)
-        digest = hashlib.sha256(settings.model_dump_json().encode() + self.data.read_bytes()).hexdigest()[:16]
+        tensors = [self.root / file for file in settings.tensors] if self.kind == "alpha" else []
+        content = b"".join(file.read_bytes() for file in (self.data, *tensors))
+        digest = hashlib.sha256(settings.model_dump_json().encode() + content).hexdigest()[:16]
         folder = self.pool / f"{self.kind}-{digest}" / f"{self.share:g}-{self.member}"
+        held_out = {atoms.info["run"] for atoms in frames if atoms.info["split"] == "test"}
         frames = [atoms for atoms in frames if atoms.info["split"] in ("train", "valid")]
         if self.kind == "force":
             train, valid = forcefield.separate_valid(frames)
@@ -57,7 +60,8 @@ class Fit:
                 self._part(train), valid, folder, settings, seed=self.member, deadline=deadline, device=self.device,
                 foundation=module, report=report,
             )  # fmt: skip
-        return self._alpha(self._part(frames), folder, settings, deadline, report)
+        followed = [atoms for atoms in read_tensors(tensors) if atoms.info["run"] not in held_out]
+        return self._alpha(self._part(frames), followed, folder, settings, deadline, report)
 
     def _part(self, frames: list[Atoms]) -> list[Atoms]:
         if self.share == 1:
@@ -74,6 +78,7 @@ class Fit:
     def _alpha(
         self,
         frames: list[Atoms],
+        tensors: list[Atoms],
         folder: Path,
         settings: AlphaFit,
         deadline: float,
@@ -89,7 +94,7 @@ class Fit:
         known = folder / "standard.json"  # kept: a fit that goes on must not hang on the last digit of another
         if not known.exists():
             unseen = dielectric.left_out(frames, self.member % settings.members, settings.members)
-            write_json(known, dielectric.Standard.of(frames, alpha, deviations, settings, unseen).record())
+            write_json(known, dielectric.Standard.of(frames, alpha, deviations, settings, unseen, tensors).record())
         standard = dielectric.Standard.from_record(read_json(known))
         weights = {}
         if settings.networks:
@@ -114,6 +119,24 @@ def labels_of(frames: list[Atoms]) -> tuple[np.ndarray, list[str]]:
     """Polarizabilities (frames, 3, 3) in A^3 and the material of each frame."""
     alpha = np.array([np.reshape(atoms.info["alpha_A3"], (3, 3)) for atoms in frames])
     return alpha, [str(atoms.info["material"]) for atoms in frames]
+
+
+def read_tensors(files: Sequence[Path]) -> list[Atoms]:
+    """Configurations with Raman tensors.
+
+    Raises:
+        FitFailed: a file is not one of `scripts/training/raman_tensors.py`; it names the frame and what is missing.
+    """
+    found = []
+    for file in files:
+        for number, atoms in enumerate(ase.io.read(file, ":")):
+            shape = atoms.arrays.get("dalpha_dr_A2", np.empty(0)).shape
+            missing = [key for key in ("material", "run", "epsilon") if key not in atoms.info]
+            if missing or shape != (len(atoms), 27):
+                what = f"no {', '.join(missing)} in its info" if missing else f"an array dalpha_dr_A2 of shape {shape}, not ({len(atoms)}, 27)"
+                raise forcefield.FitFailed(f"training.alpha.tensors, {file}[{number}]: found {what}; scripts/training/raman_tensors.py writes such files.")
+            found.append(atoms)
+    return found
 
 
 def architecture(settings: AlphaFit) -> dielectric.Architecture:

@@ -1,4 +1,4 @@
-"""Fit of the physical model (`ionraman.bonds`) to labels, by Gauss-Newton with a ridge."""
+"""Fit of the physical model (`ionraman.bonds`) to labels and Raman tensors, by Gauss-Newton with a ridge."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ionraman.bonds import ANIONS, ORDER, PRODUCTS, REACH_A, BondModel
+from ionraman.charges import first_state
 
 RIDGE = 0.01
 """Weight of ((parameter - prior) / width)^2 beside the squared errors, which are in units of the thermal deviations; by cross-validation."""
@@ -25,6 +26,11 @@ USUAL_K = 600.0
 """Temperature at which errors count by the thermal deviation as it is, and of frames that state none."""
 COLDEST_K = 100.0
 """Colder frames count as this one: what a label itself is off by does not fall with temperature."""
+
+DISPLACEMENT_A = 0.3
+"""A Raman tensor counts as the change of alpha that so large a displacement of its ion makes; 0.2 to 0.6 were alike in cross-validation."""
+STEP_A = 0.01
+"""Displacement of the central differences that tensors are compared with."""
 
 
 def terms_of(frames: Sequence[Atoms]) -> BondModel:
@@ -50,7 +56,8 @@ def terms_of(frames: Sequence[Atoms]) -> BondModel:
     }
     radius = {atoms.symbols[k]: covalent_radii[z] for atoms in frames for k, z in enumerate(atoms.numbers)}
     bonded = {pair for pair, length in pairs.items() if length < radius[pair[0]] + radius[pair[1]]}
-    model = BondModel(sorted({pair[0] for pair in pairs}), pairs, bonded)
+    charges = {symbol: float(state) for symbol in sorted(radius) if (state := first_state(symbol)) is not None}
+    model = BondModel(sorted({pair[0] for pair in pairs}), pairs, bonded, charges=charges)
     model.parameters = prior(model)[None]
     return model
 
@@ -106,6 +113,58 @@ def designs(model: BondModel, frames: Sequence[Atoms]) -> list[Design]:
     return [Design(*(np.array(part) for part in zip(*group, strict=True))) for group in groups.values()]
 
 
+@dataclass(frozen=True)
+class Slopes:
+    """Raman tensors of a configuration: the design of all its displacements (up, down, up, ...), tensors (displacements, 3, 3) in A^2, and the
+    thermal deviations of the material, in A^3."""
+
+    design: Design
+    tensors: np.ndarray
+    sd_a: float
+    sd_beta: float
+
+    def rest(self, parameters: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Weighted errors (displacements, 10) and their derivatives (displacements, parameters, 10)."""
+        value, derivative = evaluate(parameters, self.design, slopes)
+        error = (value[::2] - value[1::2]) / (2 * STEP_A) - self.tensors
+        rest = _weighted(DISPLACEMENT_A * error, self.sd_a, self.sd_beta)
+        if derivative is None:
+            return rest, None
+        return rest, _weighted(DISPLACEMENT_A / (2 * STEP_A) * (derivative[::2] - derivative[1::2]), self.sd_a, self.sd_beta)
+
+
+def displaced(atoms: Atoms, step_A: float = STEP_A) -> list[Atoms]:
+    """The configuration with each ion moved up and down along x, y and z, one after the other."""
+    plain, sides = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True), []
+    for ion in range(len(atoms)):
+        for axis in range(3):
+            for sign in (1, -1):
+                sides.append(plain.copy())
+                sides[-1].positions[ion, axis] += sign * step_A
+    return sides
+
+
+def followed(
+    model: BondModel, tensors: Sequence[Atoms], frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple[np.ndarray, np.ndarray]
+) -> list[Slopes]:
+    """Those of the Raman tensors whose material has labels, brought to their level of theory.
+
+    LDA makes a crystal more polarizable than PBE, in alpha and in its slopes alike: the tensors are multiplied by the susceptibility of the
+    labels of their material over that which came with them.
+    """
+    found = []
+    for atoms in tensors:
+        own = [k for k, frame in enumerate(frames) if frame.info["material"] == atoms.info["material"]]
+        if not own:
+            continue
+        susceptibility = np.mean([4 * np.pi * np.trace(alpha[k]) / 3 / frames[k].get_volume() for k in own])
+        ratio = susceptibility / (np.trace(np.reshape(atoms.info["epsilon"], (3, 3))) / 3 - 1)
+        (design,) = designs(model, displaced(atoms))
+        values = ratio * atoms.arrays["dalpha_dr_A2"].reshape(-1, 3, 3)
+        found.append(Slopes(design, values, deviations[0][own[0]], deviations[1][own[0]]))
+    return found
+
+
 def evaluate(parameters: np.ndarray, design: Design, slopes: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """Polarizabilities (frames, 3, 3) in A^3, and their derivatives (frames, parameters, 3, 3) if asked for."""
     frames, _, sites = design.sites.shape[:3]
@@ -130,28 +189,35 @@ def fit(
     deviations: tuple[np.ndarray, np.ndarray],
     ridge: float = RIDGE,
     terms: BondModel | None = None,
+    tensors: Sequence[Atoms] = (),
 ) -> BondModel:
     """The model fitted to the labels (frames, 3, 3) in A^3 of the frames; its terms are those of `terms` or of the frames.
+
+    tensors: configurations with Raman tensors, as `scripts/training/raman_tensors.py` writes them; see `followed`.
 
     Errors count relative to the deviations of a and beta of each frame (`ionraman.training.polarizability.thermal_deviation`) times
     its temperature (info temperature_K) over `USUAL_K`: what the form leaves out is of second order in the displacements, so that
     hot frames are met worse, and must not decide alone.
     """
     heat = np.array([max(float(atoms.info.get("temperature_K", USUAL_K)), COLDEST_K) for atoms in frames]) / USUAL_K
-    deviations = deviations[0] * heat, deviations[1] * heat
     model = terms_of(frames) if terms is None else replace(terms)
+    slopes_of = followed(model, tensors, frames, alpha, deviations)
+    deviations = deviations[0] * heat, deviations[1] * heat
     parts, expected = designs(model, frames), prior(model)
     pull = ridge / widths(model, frames, parts) ** 2
 
+    def labelled(design: Design, parameters: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        own = design.frames
+        value, derivative = evaluate(parameters, design, slopes)
+        rest = _weighted(value - alpha[own], deviations[0][own], deviations[1][own])
+        return rest, _weighted(derivative, deviations[0][own][:, None], deviations[1][own][:, None]) if slopes else None
+
     def system(parameters: np.ndarray, slopes: bool):
         cost, normal, gradient = 0.0, np.diag(pull), pull * (parameters - expected)
-        for design in parts:
-            own = design.frames
-            value, derivative = evaluate(parameters, design, slopes)
-            rest = _weighted(value - alpha[own], deviations[0][own], deviations[1][own])
+        for part in (*parts, *slopes_of):
+            rest, slope = part.rest(parameters, slopes) if isinstance(part, Slopes) else labelled(part, parameters, slopes)
             cost += (rest**2).sum()
             if slopes:
-                slope = _weighted(derivative, deviations[0][own][:, None], deviations[1][own][:, None])
                 normal = normal + np.einsum("fpr,fqr->pq", slope, slope, optimize=True)
                 gradient = gradient + np.einsum("fpr,fr->p", slope, rest)
         return cost + (pull * (parameters - expected) ** 2).sum(), normal, gradient
@@ -175,8 +241,8 @@ def fit(
     return model
 
 
-def _weighted(tensor: np.ndarray, sd_a: np.ndarray, sd_beta: np.ndarray) -> np.ndarray:
+def _weighted(tensor: np.ndarray, sd_a: np.ndarray | float, sd_beta: np.ndarray | float) -> np.ndarray:
     """(..., 10): isotropic part over sd_a, the nine components of the rest over sd_beta; that is the loss of the networks."""
     a = np.trace(tensor, axis1=-2, axis2=-1) / 3
-    beta = (tensor - a[..., None, None] * np.eye(3)) / sd_beta[..., None, None]
+    beta = (tensor - a[..., None, None] * np.eye(3)) / np.asarray(sd_beta)[..., None, None]
     return np.concatenate([(a / sd_a)[..., None], beta.reshape(*beta.shape[:-2], 9)], axis=-1)

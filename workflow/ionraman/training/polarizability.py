@@ -135,9 +135,10 @@ class Standard:
 
     @classmethod
     def of(
-        cls, frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple, settings: AlphaFit, unseen: np.ndarray | None = None
-    ) -> Standard:
-        """Fitted to labels (frames, 3, 3) in A^3; deviations from `thermal_deviation`.
+        cls, frames: Sequence[Atoms], alpha: np.ndarray, deviations: tuple, settings: AlphaFit, unseen: np.ndarray | None = None,
+        tensors: Sequence[Atoms] = (),
+    ) -> Standard:  # fmt: skip
+        """Fitted to labels (frames, 3, 3) in A^3, and Raman tensors for the physical model; deviations from `thermal_deviation`.
 
         unseen: (frames,) those that the physical model of this member is not fitted to (`left_out`). Constants and scale are
         those of a fit to all, so that the members of an ensemble share them; without networks there are none.
@@ -146,13 +147,16 @@ class Standard:
             return cls(*standardise(frames, alpha), None)
         constants, model = (dict.fromkeys(species_of(frames), 0.0), 1.0), terms_of(frames)
         if settings.networks:
-            model = fit_physical(frames, alpha, deviations)
+            model = fit_physical(frames, alpha, deviations, tensors=tensors)
             constants = standardise(frames, alpha - model.predict(frames)[:, 0])
         if unseen is not None and unseen.any():
-            kept = np.flatnonzero(~unseen)
-            model = fit_physical([frames[k] for k in kept], alpha[kept], tuple(sd[kept] for sd in deviations), terms=model)
+            kept, runs = np.flatnonzero(~unseen), {atoms.info["run"] for atoms, out in zip(frames, unseen, strict=True) if out}
+            seen = [atoms for atoms in tensors if atoms.info["run"] not in runs]
+            model = fit_physical(
+                [frames[k] for k in kept], alpha[kept], tuple(sd[kept] for sd in deviations), terms=model, tensors=seen
+            )
         elif not settings.networks:
-            model = fit_physical(frames, alpha, deviations)
+            model = fit_physical(frames, alpha, deviations, tensors=tensors)
         return cls(*constants, model)
 
     @classmethod

@@ -230,6 +230,9 @@ class AlphaFit(Group):
         True,
         description="fit physical models, bond polarizabilities in dipole fields, and the networks to what they leave",
     )
+    tensors: list[AnyPath] = Field(
+        [], description="extxyz files of scripts/training/raman_tensors.py: Raman tensors that the physical models follow beside the labels"
+    )
     networks: bool = Field(True, description="fit networks; off: the physical models alone, which few labels are enough for")
 
     @model_validator(mode="after")
