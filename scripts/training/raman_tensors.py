@@ -9,6 +9,7 @@ files.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -19,7 +20,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 from ionraman.training import labels
-from ionraman.training.espresso import LabelRejected, raman_tensors
+from ionraman.training.espresso import LabelRejected, ProgramFailed, ProgramMissing, raman_tensors
 from ionraman.training.settings import Espresso
 from ionraman.trajectory import read_json, write_json
 
@@ -45,7 +46,10 @@ def record_of(atoms: Atoms, work: Path, settings: Espresso) -> dict:
 
 def main() -> None:
     arguments = parser.parse_args()
-    settings = Espresso(**yaml.safe_load(arguments.espresso.read_text())["training"]["espresso"])
+    config = yaml.safe_load(arguments.espresso.read_text()) or {}
+    if "espresso" not in (config.get("training") or {}):
+        parser.error(f"{arguments.espresso}: found no training.espresso; allowed: a file like config/training_default.yaml")
+    settings = Espresso(**config["training"]["espresso"])
     finished = []
     for file in arguments.frames:
         for number, atoms in enumerate(ase.io.read(file, ":")):
@@ -66,4 +70,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ProgramMissing, ProgramFailed) as error:
+        sys.exit(f"Error: {error}")
