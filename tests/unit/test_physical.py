@@ -275,7 +275,8 @@ def test_raman_tensors_decide_a_fit_unless_their_trajectory_is_held_out(tmp_path
     ase.io.write(tmp_path / "alpha.extxyz", frames)
 
     def parameters(*tensors: Atoms) -> list:
-        ase.io.write(tmp_path / "tensors.extxyz", list(tensors)) if tensors else None
+        if tensors:
+            ase.io.write(tmp_path / "tensors.extxyz", list(tensors))
         alpha = {"members": 2, "networks": False, "tensors": ["tensors.extxyz"] if tensors else []}
         training = Training(name="salt", licence="CC0-1.0", materials=[{"name": "salt", "candidate": "NaCl"}], alpha=alpha)
         run = Fit("alpha", tmp_path / "alpha.extxyz", tmp_path / "fits", 1, 0, "cpu", tmp_path)

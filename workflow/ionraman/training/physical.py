@@ -28,7 +28,7 @@ COLDEST_K = 100.0
 """Colder frames count as this one: what a label itself is off by does not fall with temperature."""
 
 DISPLACEMENT_A = 0.3
-"""A Raman tensor counts as the change of alpha that so large a displacement of its ion makes; 0.2 to 0.6 were alike in cross-validation."""
+"""A Raman tensor counts as the change of alpha that so large a displacement of its ion makes; 0.3 and 0.6 were alike in cross-validation."""
 STEP_A = 0.01
 """Displacement of the central differences that tensors are compared with."""
 
