@@ -63,6 +63,18 @@ def test_a_run_stopped_again_and_again_is_bit_for_bit_the_same(finished, force_m
     assert timeless[0] == timeless[1]
 
 
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(force_model, tmp_path):
+    steps = iter(range(60))
+    with pytest.raises(Stopped):
+        engine(tmp_path, force_model, should_stop=lambda: next(steps, None) is None).run()
+    file = tmp_path / "checkpoint.pt"
+    stored = torch.load(file, weights_only=True)
+    torch.save(stored | {"generator": torch.arange(16, dtype=torch.uint8)}, file)  # a GPU's has 16 bytes
+    run = engine(tmp_path, force_model)
+    assert run.run()[0]["status"] == "complete"
+    assert run.resumed_step > 0
+
+
 def test_lengthening_computes_the_new_frames_only(force_model, tmp_path):
     engine(tmp_path, force_model, Protocol(**vars(SHORT) | {"production_ps": 0.1})).run()
     before = {

@@ -6,6 +6,7 @@ start of production are kept beside it, for the case that it or a segment is dam
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -121,9 +122,7 @@ def load(
     for key in _ARRAYS:
         setattr(progress, key, list(stored["arrays"][key].cpu().numpy()))
     state = _STATES[stored["state_class"]](**stored["state"])
-    generator = torch.Generator(device=device)
-    generator.set_state(stored["generator"].cpu())
-    state.rng = generator
+    state.rng = _generator(stored["generator"].cpu(), device)
     if len(chosen) < len(known):
         return _select(progress, state, chosen)
     return progress, state
@@ -155,6 +154,16 @@ def _select(progress: Progress, state: MDState, chosen: list[int]) -> tuple[Prog
     progress.names = [progress.names[index] for index in chosen] if progress.names else []
     progress.alive = [chosen.index(index) for index in progress.alive]
     return progress, state
+
+
+def _generator(state: torch.Tensor, device: torch.device) -> torch.Generator:
+    """A generator that goes on from `state`; where that is of another kind of device, one with a seed made of it."""
+    generator = torch.Generator(device=device)
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(int.from_bytes(hashlib.sha256(state.numpy().tobytes()).digest()[:4]))
+    return generator
 
 
 def _known(stored: dict) -> list[tuple[str, str]]:
