@@ -2,7 +2,8 @@
 
 A pair is a hot cell with all ions displaced along one random direction, up and down: dalpha/dr along it by central difference. Modes are those at
 Gamma of a relaxed cell, and give its first-order Raman intensities at low wavenumbers. Raman tensors are of every ion of a hot cell, in LDA
-(`raman_tensors.py`), and some 7 % larger than those of the labels, whose functional is PBE.
+(`raman_tensors.py`), and some 7 % larger than those of the labels, whose functional is PBE; soft modes are the changes of alpha along the soft
+directions of that cell, as far as heat moves them at 600 K.
 
     python scripts/training/responses.py workflow/models/alpha-small
 """
@@ -42,8 +43,9 @@ def main() -> None:
             print("  {:.0f} cm^-1: {:.2g} A^3, from first principles {:.2g}".format(*line))
     for atoms in ase.io.read(arguments.tensors, ":"):
         print(f"Raman tensors of {atoms.symbols} ({atoms.info['source']})")
-        for symbol, row in evaluation.tensor_response(model, atoms).items():
-            print(f"  {row['ions']} {symbol} of {row['size_A2']:.2g} A^2: {words(row)}")
+        for name, row in evaluation.tensor_response(model, atoms).items():
+            unit, amplitude = ("A^3", f"; amplitude {row['amplitude']:.2f}") if name == "soft modes" else ("A^2", "")
+            print(f"  {row['count']} {name} of {row['size']:.2g} {unit}: {words(row)}{amplitude}")
     frames = {(atoms.info["pair"], atoms.info["side"]): atoms for atoms in ase.io.read(arguments.pairs, ":")}
     for pair in dict.fromkeys(name for name, _ in frames):
         both = [frames[pair, side] for side in ("up", "down")]

@@ -42,6 +42,9 @@ def test_raman_tensors_are_the_slopes_of_alpha(computed, settings):
     tensors = found.arrays["dalpha_dr_A2"].reshape(2, 3, 3, 3)
     np.testing.assert_allclose(tensors.sum(axis=0), 0, atol=1e-8)
     assert found.info["level"].startswith("Quantum ESPRESSO 6.7") and "LDA" in found.info["level"] and found.info["sum_rule"] < 0.2
+    hessian = found.arrays["hessian_eV_A2"].reshape(6, 6)
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-6)
+    assert 1.0 < np.linalg.eigvalsh(hessian)[-1] < 20.0  # eV/A^2
     lda = espresso.Response({"input_dft": "LDA"}, "", espresso.FIELD.mark)
     sides = []
     for sign in (1, -1):

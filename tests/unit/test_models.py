@@ -12,7 +12,7 @@ from ionraman import modelfile, polarizability, potentials
 from ionraman.bonds import BondModel
 from ionraman.digests import model_sha256
 from ionraman.modelfile import ModelError
-from ionraman.training.evaluation import change_errors
+from ionraman.training.evaluation import change_errors, ion_response, mode_response
 from ionraman.training.export import export_force_field
 from ionraman.training.fits import labels_of
 
@@ -153,10 +153,10 @@ def test_species_parts_sum_to_a_symmetric_total(alpha_model, salt):
     ("material", "part", "limit"),
     [
         ("NaCl", "relative_error", 0.08),
-        ("Na2S", "relative_error", 0.35),
-        ("Na3PS4", "anisotropic", 0.35),
+        ("Na2S", "relative_error", 0.25),
+        ("Na3PS4", "anisotropic", 0.2),
         ("Na3SbS4", "relative_error", 0.15),
-        ("Na5PWS8", "relative_error", 0.4),
+        ("Na5PWS8", "relative_error", 0.25),
     ],
 )
 def test_the_shipped_model_follows_first_principles_along_a_direction(root, alpha_model, material, part, limit):
@@ -165,6 +165,14 @@ def test_the_shipped_model_follows_first_principles_along_a_direction(root, alph
     up, down = (atoms for atoms in frames if atoms.info["material"] == material)
     (label, _), predicted = labels_of([up, down]), alpha_model.predict([up, down]).sum(axis=2).mean(axis=1)
     assert change_errors(predicted[:1] - predicted[1:], label[:1] - label[1:])[part] < limit
+
+
+def test_the_shipped_model_follows_single_ions_and_soft_modes(root, alpha_model):
+    """Of Na3PS4, in no fit: five ions of 32 atoms, and six modes whose first-order lines carry the intensity below 90 cm^-1."""
+    (ions,) = ion_response(alpha_model, ase.io.read(root / "workflow/data/polarizability_ions.extxyz", ":")).values()
+    assert ions["ions"] == 5 and ions["relative_error"] < 0.25
+    (modes,) = mode_response(alpha_model, ase.io.read(root / "workflow/data/polarizability_modes.extxyz", ":")).values()
+    assert modes["modes"] == 6 and modes["tensor_error"] < 0.25 and abs(modes["relative_error"]) < 0.25
 
 
 def test_wrapping_atoms_changes_nothing(alpha_model, salt):

@@ -20,6 +20,7 @@ from ionraman.training.fits import Fit, load_members
 from ionraman.training.forcefield import FitFailed
 from ionraman.training.record import Record
 from ionraman.training.settings import AlphaFit, Training
+from ionraman.units import KB_EV
 
 
 def disordered(seed: int = 1) -> Atoms:
@@ -133,7 +134,41 @@ def with_tensors(model: BondModel, atoms: Atoms, factor: float) -> Atoms:
     found = atoms.copy()
     found.info |= {"material": "salt", "epsilon": np.eye(3) + factor * 4 * np.pi * alpha / atoms.get_volume()}
     found.arrays["dalpha_dr_A2"] = factor * ((sides[::2] - sides[1::2]) / (2 * physical.STEP_A)).reshape(len(atoms), 27)
+    found.arrays["hessian_eV_A2"] = 2.0 * np.eye(3 * len(atoms)).reshape(len(atoms), -1)
     return found
+
+
+def test_thermal_modes_are_those_of_a_harmonic_crystal():
+    """Two ions on a spring of 4 eV/A^2 along x, of -0.5 along y, none along z: <u^2> = kT/k of the relative displacement."""
+    springs = np.kron([[1.0, -1.0], [-1.0, 1.0]], np.diag([4.0, -0.5, 0.0]))
+    atoms = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[5.6] * 3, pbc=True)
+    atoms.arrays["hessian_eV_A2"] = springs.reshape(2, 18)
+    modes = physical.thermal_modes(atoms)
+    apart = ((modes[:3] - modes[3:]) ** 2).sum(axis=1)
+    kT = KB_EV * physical.USUAL_K
+    np.testing.assert_allclose(apart, [kT / 4.0, kT / 0.5, 2 * physical.FARTHEST_A**2], rtol=1e-9)
+
+
+def test_the_softer_direction_is_met_better():
+    """Slopes along x that contradict the labels spoil those along y and z less where x is stiff."""
+    frames = [disordered(seed) for seed in range(6)]
+    for atoms in frames:
+        atoms.info["material"] = "salt"
+    truth = any_parameters(physical.terms_of(frames), 6)
+    alpha = truth.predict(frames)[:, 0]
+    tensors = with_tensors(truth, frames[0], 1.0)
+    right = tensors.arrays["dalpha_dr_A2"].reshape(-1, 3, 3).copy()
+    wrong = right.copy()
+    wrong[::3] *= 2.0  # x of each ion
+    errors = []
+    for stiff in (1.0, 100.0):
+        tensors.arrays["dalpha_dr_A2"] = wrong.reshape(len(frames[0]), 27)
+        tensors.arrays["hessian_eV_A2"] = np.diag(np.tile([stiff, 1.0, 1.0], len(frames[0]))).reshape(len(frames[0]), -1)
+        fitted = physical.fit(frames, alpha, deviations(6), ridge=1e-3, terms=physical.terms_of(frames), tensors=[tensors])
+        sides = fitted.predict(physical.displaced(frames[0]))[:, 0]
+        slope = (sides[::2] - sides[1::2]) / (2 * physical.STEP_A)
+        errors.append(np.linalg.norm((slope - right).reshape(-1, 3, 9)[:, 1:]))
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_raman_tensors_of_one_cell_are_worth_many_labels():
@@ -287,6 +322,10 @@ def test_raman_tensors_decide_a_fit_unless_their_trajectory_is_held_out(tmp_path
     for run, atoms in found.items():
         atoms.info["run"] = run
     assert parameters(found["3"]) == parameters() != parameters(found["elsewhere"])
+    hessian = found["3"].arrays.pop("hessian_eV_A2")
+    with pytest.raises(FitFailed, match=r"tensors.extxyz\[0\]: found an array hessian_eV_A2 of shape \(0,\)"):
+        parameters(found["3"])
+    found["3"].arrays["hessian_eV_A2"] = hessian
     del found["3"].info["epsilon"]
     with pytest.raises(FitFailed, match=r"tensors.extxyz\[0\]: found no epsilon in its info"):
         parameters(found["3"])

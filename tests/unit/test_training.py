@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.geometry import find_mic
@@ -23,6 +24,7 @@ from ionraman.training.descriptors import farthest_points, pair_descriptors
 from ionraman.training.espresso import k_points
 from ionraman.training.settings import AlphaFit, ForceFit, Sample, Training, Validate, load_training
 from ionraman.training.validation import from_errors, targets_met
+from ionraman.units import KB_EV
 from synthetic_campaign import campaign
 
 
@@ -356,3 +358,26 @@ def test_labels_of_the_shipped_ensemble_share_their_k_points(root):
         for atoms in ase.io.read(root / f"workflow/data/polarizability_{name}.extxyz", ":"):
             found = re.fullmatch(r"Quantum ESPRESSO 6.7MaX, PBE, 30 Ry, k-points x plane spacing >= (\S+) A shifted, .*", atoms.info["level"])
             assert k_points(atoms, float(found.group(1))) == k_points(atoms, 13.5), (name, atoms.symbols)
+
+
+def test_raman_tensors_are_compared_by_species_and_along_soft_modes():
+    """Slopes along x are a quarter too large, those along y right; a spring of 1 eV/A^2 is soft, one of 50 is not."""
+    springs = np.kron([[1.0, -1.0], [-1.0, 1.0]], np.diag([0.5, 25.0, 25.0]))
+    cell = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[5.6] * 3, pbc=True)
+    along_x, along_y = np.diag([2.0, 1.0, 1.0]), np.diag([0.0, 3.0, 0.0])
+    slopes = np.array([[along_x, along_y, 0 * along_x], [-along_x, -along_y, 0 * along_x]])
+    cell.arrays |= {"dalpha_dr_A2": slopes.reshape(2, 27), "hessian_eV_A2": springs.reshape(2, 18)}
+
+    class Model:
+        @staticmethod
+        def predict(given):
+            wrong = slopes * np.array([1.25, 1.0, 1.0])[None, :, None, None]
+            return np.array([[[np.einsum("ix,ixab->ab", atoms.positions - cell.positions, wrong)]] for atoms in given])
+
+    rows = evaluation.tensor_response(Model, cell)
+    for symbol in ("Na", "Cl"):
+        assert rows[symbol]["count"] == 1 and rows[symbol]["size"] == pytest.approx(np.sqrt((6 + 9) / 3))
+        assert rows[symbol]["relative_error"] == pytest.approx(0.25 * np.sqrt(6 / 15))
+    soft = rows["soft modes"]
+    assert soft["count"] == 1 and soft["size"] == pytest.approx(np.sqrt(2 * KB_EV * 600 * 6))
+    assert soft["relative_error"] == pytest.approx(0.25) and soft["amplitude"] == pytest.approx(1.25)

@@ -24,6 +24,9 @@ GPA = 160.2176634
 SILENT = 2e-4
 """Change of the labels' tensors, over their size, below which displaced modes show no first-order line: what converged labels scatter by."""
 
+SOFT_A = 0.19
+"""Root mean square displacement at 600 K above which a mode of a cell is soft: below 1.5 eV/A^2, some 130 cm^-1 of a sulphide."""
+
 
 def force_errors(calculator, frames: Sequence[Atoms]) -> dict[str, dict]:
     """Root mean square errors per material: forces (meV/A), energy (meV/atom), stress (GPa, where labelled)."""
@@ -97,15 +100,24 @@ def ion_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[st
 
 
 def tensor_response(model: PolarizabilityModel, atoms: Atoms) -> dict[str, dict]:
-    """Per species: |error| / |change| of dalpha/dr of its ions (`change_errors`) against Raman tensors, array dalpha_dr_A2 (ions, 27) in A^2."""
+    """|error| / |change| (`change_errors`) against Raman tensors of the ions of each species, and along the soft thermal modes of the cell.
+
+    atoms: with the arrays dalpha_dr_A2 and hessian_eV_A2 of `scripts/training/raman_tensors.py`. Soft are modes that heat moves by more than
+    `SOFT_A`. Rows have besides: count; size, of the labels, root mean square in A^2 (A^3 of all modes together); amplitude, of the model over
+    that of the labels: the intensity goes with its square.
+    """
     predicted = model.predict(physical.displaced(atoms)).sum(axis=2).mean(axis=1)
     predicted = (predicted[::2] - predicted[1::2]) / (2 * physical.STEP_A)
     label, symbols = atoms.arrays["dalpha_dr_A2"].reshape(-1, 3, 3), np.repeat(atoms.get_chemical_symbols(), 3)
-    return {
-        symbol: {"ions": int((symbols == symbol).sum() // 3), "size_A2": float(np.sqrt((label[symbols == symbol] ** 2).sum(axis=(1, 2)).mean()))}
-        | change_errors(predicted[symbols == symbol], label[symbols == symbol])
-        for symbol in map(str, dict.fromkeys(symbols))
-    }
+    parts = {symbol: (predicted[symbols == symbol], label[symbols == symbol]) for symbol in map(str, dict.fromkeys(symbols))}
+    modes = physical.thermal_modes(atoms)
+    modes = modes[:, np.linalg.norm(modes, axis=0) > SOFT_A]
+    rows = {symbol: {"count": len(of_labels) // 3, "size": np.linalg.norm(of_labels) / np.sqrt(len(of_labels))} for symbol, (_, of_labels) in parts.items()}
+    parts["soft modes"] = tuple(np.tensordot(modes.T, tensors, 1) for tensors in (predicted, label))
+    rows["soft modes"] = {"count": modes.shape[1] - 3, "size": np.linalg.norm(parts["soft modes"][1])}  # without translations
+    for name, (of_model, of_labels) in parts.items():
+        rows[name] |= {"amplitude": np.linalg.norm(of_model) / np.linalg.norm(of_labels)} | change_errors(of_model, of_labels)
+    return rows
 
 
 def mode_response(model: PolarizabilityModel, frames: Sequence[Atoms]) -> dict[str, dict]:

@@ -130,10 +130,12 @@ def read_tensors(files: Sequence[Path]) -> list[Atoms]:
     found = []
     for file in files:
         for number, atoms in enumerate(ase.io.read(file, ":")):
-            shape = atoms.arrays.get("dalpha_dr_A2", np.empty(0)).shape
+            wanted = {"dalpha_dr_A2": (len(atoms), 27), "hessian_eV_A2": (len(atoms), 9 * len(atoms))}
+            shapes = {key: atoms.arrays.get(key, np.empty(0)).shape for key in wanted}
             missing = [key for key in ("material", "run", "epsilon") if key not in atoms.info]
-            if missing or shape != (len(atoms), 27):
-                what = f"no {', '.join(missing)} in its info" if missing else f"an array dalpha_dr_A2 of shape {shape}, not ({len(atoms)}, 27)"
+            found_instead = [f"an array {key} of shape {shapes[key]}, not {shape}" for key, shape in wanted.items() if shapes[key] != shape]
+            if missing or found_instead:
+                what = f"no {', '.join(missing)} in its info" if missing else found_instead[0]
                 raise forcefield.FitFailed(f"training.alpha.tensors, {file}[{number}]: found {what}; scripts/training/raman_tensors.py writes such files.")
             found.append(atoms)
     return found

@@ -13,8 +13,9 @@ from ase.neighborlist import neighbor_list
 
 from ionraman.bonds import ANIONS, ORDER, PRODUCTS, REACH_A, BondModel
 from ionraman.charges import first_state
+from ionraman.units import KB_EV
 
-RIDGE = 0.01
+RIDGE = 0.003
 """Weight of ((parameter - prior) / width)^2 beside the squared errors, which are in units of the thermal deviations; by cross-validation."""
 
 PRODUCT_A3 = {True: 0.12, False: 0.17}
@@ -27,8 +28,10 @@ USUAL_K = 600.0
 COLDEST_K = 100.0
 """Colder frames count as this one: what a label itself is off by does not fall with temperature."""
 
-DISPLACEMENT_A = 0.3
-"""A Raman tensor counts as the change of alpha that so large a displacement of its ion makes; 0.3 and 0.6 were alike in cross-validation."""
+TENSOR_LABELS = 20.0
+"""The Raman tensors of a cell count as so many labels of it: 48 thermal modes of 16 ions are worth more than one frame, in which all move."""
+FARTHEST_A = 0.4
+"""Root mean square displacement at `USUAL_K` of the softest and of the unstable modes of a hot cell, which have no harmonic one."""
 STEP_A = 0.01
 """Displacement of the central differences that tensors are compared with."""
 
@@ -115,22 +118,24 @@ def designs(model: BondModel, frames: Sequence[Atoms]) -> list[Design]:
 
 @dataclass(frozen=True)
 class Slopes:
-    """Raman tensors of a configuration: the design of all its displacements (up, down, up, ...), tensors (displacements, 3, 3) in A^2, and the
-    thermal deviations of the material, in A^3."""
+    """Raman tensors of a configuration: the design of all its displacements (up, down, up, ...), tensors (displacements, 3, 3) in A^2,
+    its modes (displacements, modes) in A, and the thermal deviations of the material, in A^3."""
 
     design: Design
     tensors: np.ndarray
+    modes: np.ndarray
     sd_a: float
     sd_beta: float
 
     def rest(self, parameters: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Weighted errors (displacements, 10) and their derivatives (displacements, parameters, 10)."""
+        """Weighted errors (modes, 10) and their derivatives (modes, parameters, 10)."""
+
+        def along_modes(sides: np.ndarray, known: np.ndarray | float = 0.0) -> np.ndarray:
+            slope = (sides[::2] - sides[1::2]) / (2 * STEP_A) - known
+            return _weighted(np.sqrt(TENSOR_LABELS) * np.tensordot(self.modes.T, slope, 1), self.sd_a, self.sd_beta)
+
         value, derivative = evaluate(parameters, self.design, slopes)
-        error = (value[::2] - value[1::2]) / (2 * STEP_A) - self.tensors
-        rest = _weighted(DISPLACEMENT_A * error, self.sd_a, self.sd_beta)
-        if derivative is None:
-            return rest, None
-        return rest, _weighted(DISPLACEMENT_A / (2 * STEP_A) * (derivative[::2] - derivative[1::2]), self.sd_a, self.sd_beta)
+        return along_modes(value, self.tensors), None if derivative is None else along_modes(derivative)
 
 
 def displaced(atoms: Atoms, step_A: float = STEP_A) -> list[Atoms]:
@@ -142,6 +147,18 @@ def displaced(atoms: Atoms, step_A: float = STEP_A) -> list[Atoms]:
                 sides.append(plain.copy())
                 sides[-1].positions[ion, axis] += sign * step_A
     return sides
+
+
+def thermal_modes(atoms: Atoms) -> np.ndarray:
+    """(3 ions, modes) displacements in A that heat gives a harmonic crystal with the Hessian of the configuration (array hessian_eV_A2) at `USUAL_K`.
+
+    The change of alpha along them is what a spectrum is made of: a soft mode counts more than a stretch, as it does there. Negative
+    curvatures count by their size.
+    """
+    hessian = atoms.arrays["hessian_eV_A2"].reshape(3 * len(atoms), -1)
+    curvature, directions = np.linalg.eigh((hessian + hessian.T) / 2)
+    kT = KB_EV * USUAL_K
+    return directions * np.sqrt(kT / np.maximum(np.abs(curvature), kT / FARTHEST_A**2))
 
 
 def followed(
@@ -161,7 +178,7 @@ def followed(
         ratio = susceptibility / (np.trace(np.reshape(atoms.info["epsilon"], (3, 3))) / 3 - 1)
         (design,) = designs(model, displaced(atoms))
         values = ratio * atoms.arrays["dalpha_dr_A2"].reshape(-1, 3, 3)
-        found.append(Slopes(design, values, deviations[0][own[0]], deviations[1][own[0]]))
+        found.append(Slopes(design, values, thermal_modes(atoms), deviations[0][own[0]], deviations[1][own[0]]))
     return found
 
 

@@ -127,17 +127,12 @@ def relaxed(atoms: Atoms, calculator, fmax_eV_A: float = 0.005, steps: int = 500
     return atoms
 
 
-def gamma_modes(atoms: Atoms, calculator, step_A: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
-    """Modes at Gamma of the cell, by central differences of forces.
-
-    Returns:
-        Wavenumbers (3 atoms,) in cm^-1, ascending, imaginary ones negative, and for each mode the displacement of the atoms
-        (3 atoms, atoms, 3) in A at a mass-weighted coordinate of 1 A u^(1/2).
-    """
+def hessian(atoms: Atoms, calculator, step_A: float = 0.01) -> np.ndarray:
+    """Second derivatives of the energy (3 atoms, 3 atoms) in eV/A^2, by central differences of forces."""
     trial = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     trial.calc = calculator
     count = len(trial)
-    hessian = np.empty((3 * count, 3 * count))
+    found = np.empty((3 * count, 3 * count))
     for atom in range(count):
         for axis in range(3):
             forces = []
@@ -145,10 +140,20 @@ def gamma_modes(atoms: Atoms, calculator, step_A: float = 0.01) -> tuple[np.ndar
                 trial.positions = atoms.positions
                 trial.positions[atom, axis] += sign * step_A
                 forces.append(trial.get_forces().ravel())
-            hessian[3 * atom + axis] = (forces[1] - forces[0]) / (2 * step_A)
+            found[3 * atom + axis] = (forces[1] - forces[0]) / (2 * step_A)
+    return (found + found.T) / 2
+
+
+def gamma_modes(atoms: Atoms, calculator) -> tuple[np.ndarray, np.ndarray]:
+    """Modes at Gamma of the cell (`hessian`).
+
+    Returns:
+        Wavenumbers (3 atoms,) in cm^-1, ascending, imaginary ones negative, and for each mode the displacement of the atoms
+        (3 atoms, atoms, 3) in A at a mass-weighted coordinate of 1 A u^(1/2).
+    """
     weight = np.repeat(atoms.get_masses(), 3) ** -0.5
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 * weight[:, None] * weight[None, :])
-    return np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER, (vectors.T * weight).reshape(-1, count, 3)
+    values, vectors = np.linalg.eigh(hessian(atoms, calculator) * weight[:, None] * weight[None, :])
+    return np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER, (vectors.T * weight).reshape(-1, len(atoms), 3)
 
 
 def against_labeller(
