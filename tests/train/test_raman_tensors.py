@@ -64,3 +64,15 @@ def test_a_second_run_computes_nothing_again(computed):
     before = output.stat().st_mtime_ns
     again = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     assert "frames[0]: 2 ions" in again.stdout and output.stat().st_mtime_ns == before
+
+
+def test_a_force_field_without_an_element_is_said_before_anything_runs(root, settings, tmp_path):
+    ase.io.write(tmp_path / "frames.extxyz", bulk("KCl", "rocksalt", 6.3))
+    (tmp_path / "espresso.yaml").write_text(yaml.safe_dump({"training": {"espresso": settings}}))
+    command = [
+        sys.executable, str(root / "scripts/training/raman_tensors.py"), "frames.extxyz", "--espresso", "espresso.yaml", "--work", "work",
+        "--out", "raman.extxyz",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "found no K; allowed: a force field with all elements of the frames" in done.stderr
+    assert not (tmp_path / "work").exists()
