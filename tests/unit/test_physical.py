@@ -128,6 +128,15 @@ def test_a_fit_predicts_frames_that_it_did_not_see():
     assert np.sqrt(((fitted.predict(frames[20:])[:, 0] - alpha[20:]) ** 2).mean()) < 0.1 * spread
 
 
+def labelled_salt(count: int) -> tuple[list[Atoms], np.ndarray, BondModel]:
+    """Cells of one material, their polarizabilities, and the model that made these."""
+    frames = [disordered(seed) for seed in range(count)]
+    for atoms in frames:
+        atoms.info["material"] = "salt"
+    truth = any_parameters(physical.terms_of(frames), 6)
+    return frames, truth.predict(frames)[:, 0], truth
+
+
 def with_tensors(model: BondModel, atoms: Atoms, factor: float) -> Atoms:
     """The cell with its Raman tensors and epsilon, from a level of theory at which it is so many times as polarizable."""
     sides, alpha = model.predict(physical.displaced(atoms))[:, 0], model.predict([atoms])[0, 0]
@@ -151,11 +160,7 @@ def test_thermal_modes_are_those_of_a_harmonic_crystal():
 
 def test_the_softer_direction_is_met_better():
     """Slopes along x that contradict the labels spoil those along y and z less where x is stiff."""
-    frames = [disordered(seed) for seed in range(6)]
-    for atoms in frames:
-        atoms.info["material"] = "salt"
-    truth = any_parameters(physical.terms_of(frames), 6)
-    alpha = truth.predict(frames)[:, 0]
+    frames, alpha, truth = labelled_salt(6)
     tensors = with_tensors(truth, frames[0], 1.0)
     right = tensors.arrays["dalpha_dr_A2"].reshape(-1, 3, 3).copy()
     wrong = right.copy()
@@ -172,11 +177,7 @@ def test_the_softer_direction_is_met_better():
 
 
 def test_raman_tensors_of_one_cell_are_worth_many_labels():
-    frames = [disordered(seed) for seed in range(24)]
-    for atoms in frames:
-        atoms.info["material"] = "salt"
-    truth = any_parameters(physical.terms_of(frames), 6)
-    alpha = truth.predict(frames)[:, 0]
+    frames, alpha, truth = labelled_salt(24)
     tensors = [with_tensors(truth, frames[0], 1.1), with_tensors(truth, frames[1], 1.1)]
     tensors.append(with_tensors(truth, frames[2], 1.0))
     tensors[-1].info["material"] = "of another crystal, without labels"
